@@ -1,0 +1,7 @@
+"""Callbacks that every stage of a run gets."""
+
+from lightning_distill.callbacks.best_and_last import BestAndLast
+from lightning_distill.callbacks.epoch_csv import EpochCsv
+from lightning_distill.callbacks.sample_count import SampleCount
+
+__all__ = ["BestAndLast", "EpochCsv", "SampleCount"]

@@ -1,0 +1,114 @@
+"""Two checkpoints per stage, under names that do not change: the best epoch's and the last one's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_warn
+
+
+class BestAndLast(Checkpoint):
+    """Keeps ``best.ckpt`` and ``last.ckpt``, both written at the end of an epoch, and ``last.ckpt`` also at the start.
+
+    Lightning's ``ModelCheckpoint`` writes ``last.ckpt`` only in epochs that were the best so far, numbers its files
+    when one exists, and forgets the best score when a run goes on in another folder. This one does none of that: a
+    resumed run has the files and the choice of an uninterrupted one.
+
+    Args:
+        folder: Where the two files go.
+        monitor: The logged value that decides; without validation batches, the last epoch is the best one.
+        mode: ``"max"`` or ``"min"``. Of equal epochs the first one counts.
+
+    Attributes:
+        best_score: The best value so far, ``None`` before the first epoch.
+        best_epoch: The epoch that it came from, counted from 0.
+    """
+
+    def __init__(self, folder: str | Path, monitor: str = "val/accuracy", mode: str = "max") -> None:
+        super().__init__()
+        if mode not in ("max", "min"):
+            raise ValueError(f"Expected `mode` to be 'max' or 'min', but got {mode!r}.")
+        self.folder = Path(folder)
+        self.monitor = monitor
+        self.mode = mode
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self._restored_best: Path | None = None
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last finished epoch."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def state_key(self) -> str:
+        return "BestAndLast"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "best_path": str(self.best.absolute())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        self._restored_best = Path(state_dict["best_path"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._adopt_restored_best(trainer)
+        if trainer.global_step == 0:
+            # An interruption within the first epoch, too, leaves something to go on from.
+            trainer.save_checkpoint(self.last)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        score = self._score(trainer)
+        # The best one first: if the process dies between the two, the epoch is repeated and chosen again.
+        if trainer.strategy.reduce_boolean_decision(self._is_better(score)):
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+            trainer.save_checkpoint(self.best)
+        trainer.save_checkpoint(self.last)
+
+    def _score(self, trainer: pl.Trainer) -> float | None:
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None and trainer.enable_validation and trainer.fit_loop.epoch_loop.val_loop._has_run:
+            raise ValueError(
+                f"Expected the distiller to log `{self.monitor}`, by which the best epoch is chosen, but got "
+                f"{sorted(trainer.callback_metrics)}."
+            )
+        return None if score is None else float(score)
+
+    def _is_better(self, score: float | None) -> bool:
+        if score is None or self.best_score is None:
+            return True
+        return score > self.best_score if self.mode == "max" else score < self.best_score
+
+    def _adopt_restored_best(self, trainer: pl.Trainer) -> None:
+        """Bring along the best checkpoint of a run that goes on in another folder."""
+        source, self._restored_best = self._restored_best, None
+        if source is None or self.best_score is None or source == self.best.absolute():
+            return
+        if not source.exists():
+            rank_zero_warn(f"The best checkpoint so far, {source}, is gone: the best epoch is chosen from here on.")
+            self.best_score = self.best_epoch = None
+        elif trainer.is_global_zero:
+            copy_atomically(source, self.best)
+        trainer.strategy.barrier("adopt_best")
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Copy a file or a folder so that ``target`` is either absent, old or complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    if source.is_dir():
+        shutil.copytree(source, part)
+        shutil.rmtree(target, ignore_errors=True)
+    else:
+        shutil.copyfile(source, part)
+    os.replace(part, target)

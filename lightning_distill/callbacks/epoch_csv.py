@@ -1,0 +1,63 @@
+"""One row of numbers per epoch, in a file that any spreadsheet opens."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+FIRST_COLUMNS = ("epoch", "step", "lr")
+
+
+class EpochCsv(Checkpoint):
+    """Writes ``epoch, step, lr`` and everything that was logged, one row per epoch, as soon as the epoch is over.
+
+    A resumed run continues the file: rows of epochs that are repeated are replaced. It counts as a checkpoint callback
+    for Lightning because those run last in an epoch, when everything has been logged.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._rows: list[dict[str, str]] = []
+        self._lr = ""
+
+    @property
+    def state_key(self) -> str:
+        return "EpochCsv"
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        known = self._read() if trainer.current_epoch > 0 else []
+        self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._lr = format(trainer.optimizers[0].param_groups[0]["lr"], ".6g") if trainer.optimizers else ""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        logged = {name: format(float(value), ".6g") for name, value in trainer.callback_metrics.items()}
+        row = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), "lr": self._lr, **logged}
+        self._rows.append(row)
+        if trainer.is_global_zero:
+            self._write()
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _write(self) -> None:
+        names = {name for row in self._rows for name in row}
+        columns = [*FIRST_COLUMNS, *sorted(names - set(FIRST_COLUMNS))]
+        part = self.path.with_name(f"{self.path.name}.part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows)
+        os.replace(part, self.path)

@@ -1,0 +1,8 @@
+"""One ``LightningModule`` per distiller."""
+
+from lightning_distill.distillers.base import BaseDistiller, StudentOutputs
+from lightning_distill.distillers.classic import Distiller
+from lightning_distill.distillers.deit import DeiTDistiller
+from lightning_distill.distillers.terms import Term
+
+__all__ = ["BaseDistiller", "DeiTDistiller", "Distiller", "StudentOutputs", "Term"]

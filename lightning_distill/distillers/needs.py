@@ -1,0 +1,66 @@
+"""What a loss asks for beside the pair of outputs, and how it is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_distill.checks import at_least_fp32
+from lightning_distill.schedules import is_scheduled, value_at
+
+NEEDS = ("target", "sample_ids", "mask", "progress", "student_logits", "teacher_logits")
+# A loss whose positional arguments carry these names gets them by position.
+POSITIONAL = 2
+
+
+def loss_needs(loss: Callable[..., Any]) -> frozenset[str]:
+    """The names of :data:`NEEDS` that ``loss`` declares after its first two arguments.
+
+    Example:
+        >>> sorted(loss_needs(lambda student, teacher, *, target, progress=0.0: None))
+        ['progress', 'target']
+    """
+    function = loss.forward if isinstance(loss, nn.Module) else loss
+    parameters = list(inspect.signature(function).parameters.values())
+    return frozenset(p.name for p in parameters[POSITIONAL:] if p.name in NEEDS)
+
+
+def call_loss(
+    loss: Callable[..., Any],
+    needs: frozenset[str],
+    student: Any,
+    teacher: Any,
+    given: Mapping[str, Any],
+    name: str = "`distillation_loss`",
+) -> Tensor:
+    """``loss(student, teacher)`` with what it needs out of ``given``; ``name`` is for the message.
+
+    Raises:
+        ValueError: If something that the loss needs is not in the batch.
+    """
+    missing = sorted(need for need in needs if need in ("target", "sample_ids") and given.get(need) is None)
+    if missing:
+        raise ValueError(
+            f"Expected the batch to hold `{missing[0]}`, which {name} ({type(loss).__name__}) needs, but got none. "
+            f"Have the data loader yield Batch(inputs, target, sample_ids), or choose a loss that does without."
+        )
+    result: Tensor = loss(student, teacher, **{need: given[need] for need in needs if need in given})
+    return result
+
+
+def lift(value: Any) -> Any:
+    """A tensor lifted to float32 where it is in half precision; anything else as it is."""
+    return at_least_fp32(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def check_weight(name: str, weight: Any, check: Callable[[str, float], None] | None = None) -> None:
+    """Raise unless ``weight`` is a number, or a schedule whose two ends are, that ``check`` accepts."""
+    values = [value_at(weight, progress) for progress in (0.0, 1.0)] if is_scheduled(weight) else [weight]
+    for value in values:
+        if check is not None:
+            check(name, value)
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            raise ValueError(f"Expected `{name}` to be a number of at least 0 or a schedule, but got {value!r}.")

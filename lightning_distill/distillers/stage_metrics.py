@@ -1,0 +1,115 @@
+"""One set of metrics per stage, so that a validation pass never touches what training has gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+STAGES = ("train", "val", "test")
+# Student losses whose target is no class: accuracy is not there by default.
+NOT_CLASSIFICATION = (
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+    nn.MultiLabelSoftMarginLoss,
+    nn.PoissonNLLLoss,
+    nn.GaussianNLLLoss,
+)
+
+
+def accuracy() -> Metric:
+    """Share of samples whose highest logit is the label's; any number of classes."""
+    return MulticlassAccuracy(num_classes=None, average="micro", validate_args=False)
+
+
+def default_metrics(student_loss: Any) -> dict[str, Metric]:
+    """``accuracy`` for single-label classification, nothing for other kinds of student loss."""
+    return {} if isinstance(student_loss, NOT_CLASSIFICATION) else {"accuracy": accuracy()}
+
+
+def as_collection(metrics: Metric | Mapping[str, Metric] | MetricCollection) -> MetricCollection:
+    """One metric, a mapping or a collection as a collection with a state of its own per metric.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(metrics, MetricCollection):
+        return metrics.clone()
+    if isinstance(metrics, Metric):
+        return MetricCollection([metrics.clone()], compute_groups=False)
+    if isinstance(metrics, Mapping) and all(isinstance(metric, Metric) for metric in metrics.values()):
+        return MetricCollection({name: metric.clone() for name, metric in metrics.items()}, compute_groups=False)
+    raise TypeError(
+        "Expected `metrics` to be a torchmetrics Metric, a mapping of them or a MetricCollection, "
+        f"but got {type(metrics).__name__}."
+    )
+
+
+class StageMetrics(nn.Module):
+    """``accuracy`` and friends as ``val/accuracy``, and the same for each head as ``val/accuracy_class_head``.
+
+    Args:
+        metrics: What to measure; cloned for every stage and head.
+        heads: Names of further outputs that are measured beside the main one.
+        teacher_agreement: Also measure how often student and teacher choose the same class, in ``val`` and ``test``.
+    """
+
+    def __init__(
+        self,
+        metrics: Metric | Mapping[str, Metric] | MetricCollection,
+        heads: tuple[str, ...] = (),
+        teacher_agreement: bool = False,
+    ) -> None:
+        super().__init__()
+        base = as_collection(metrics)
+        self.collections = nn.ModuleDict(
+            {
+                self._key(stage, head): base.clone(prefix=f"{stage}/", postfix=f"_{head}" if head else None)
+                for stage in STAGES
+                for head in ("", *heads)
+            }
+        )
+        self.agreement = nn.ModuleDict(
+            {f"{stage}_agreement": accuracy() for stage in STAGES[1:]} if teacher_agreement else {}
+        )
+
+    @property
+    def measures_agreement(self) -> bool:
+        """Whether teacher agreement is measured."""
+        return len(self.agreement) > 0
+
+    @staticmethod
+    def _key(stage: str, head: str) -> str:
+        return f"{stage}_metrics_{head}"
+
+    def update(self, stage: str, logits: Mapping[str, Tensor], target: Tensor) -> dict[str, Metric]:
+        """Add a batch; ``logits`` by head, ``""`` is the main output. Returns the metrics to log, by full name."""
+        some = next(iter(logits.values()))
+        if target.is_floating_point() and target.shape == some.shape and self._of_classes(stage):
+            target = target.argmax(dim=1)  # one-hot or mixed labels
+        logged: dict[str, Metric] = {}
+        for head, values in logits.items():
+            collection = self._collection(stage, head)
+            collection.update(values, target)
+            logged |= dict(collection.items(keep_base=False, copy_state=False))
+        return logged
+
+    def update_agreement(self, stage: str, student_logits: Tensor, teacher_logits: Tensor) -> dict[str, Metric]:
+        """Add a batch of both networks' logits."""
+        metric = cast(Metric, self.agreement[f"{stage}_agreement"])
+        metric.update(student_logits, teacher_logits.argmax(dim=1))
+        return {f"{stage}/teacher_agreement": metric}
+
+    def _collection(self, stage: str, head: str) -> MetricCollection:
+        return cast(MetricCollection, self.collections[self._key(stage, head)])
+
+    def _of_classes(self, stage: str) -> bool:
+        metrics = self._collection(stage, "").values(copy_state=False)
+        return any(type(metric).__module__.startswith("torchmetrics.classification") for metric in metrics)

@@ -1,0 +1,135 @@
+"""Write a network to a file that others can run: weights as safetensors, programs as .pt2 and .onnx."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_distill.checks import check_choice
+from lightning_distill.dry_run import fit_to, map_tensors, no_trace
+from lightning_distill.types import batch_size_of
+from lightning_distill.weights import save_weights
+
+SUFFIXES = (".safetensors", ".pt2", ".onnx")
+# A written program is compared with the network in float32: the two may order their sums differently.
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def save(model: nn.Module, path: str | Path, example_input: Any = None) -> Path:
+    """Write ``model`` as its suffix says, for any batch size, and check the file before it is put in place.
+
+    Args:
+        model: From inputs (one argument, as ``example_input``) to one tensor.
+        path: ``.safetensors`` (weights), ``.pt2`` (``torch.export``) or ``.onnx``.
+        example_input: A tensor ``[B, ...]`` or a mapping of tensors; not needed for weights.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the suffix is another, ``example_input`` is missing, or the file computes something else.
+        ModuleNotFoundError: For ``.onnx`` without the packages of the ``export`` extra.
+    """
+    path = Path(path)
+    check_choice("path", path.suffix, SUFFIXES)
+    if path.suffix == ".safetensors":
+        save_weights(model, path)
+        return path
+    if example_input is None:
+        raise ValueError(
+            f"Expected `example_input` for {path.suffix}, but got None. Pass a small batch of inputs here or to the "
+            "distiller."
+        )
+    write, read = (_write_pt2, _read_pt2) if path.suffix == ".pt2" else (_write_onnx, _read_onnx)
+    with no_trace(model), torch.no_grad():
+        example = _two_samples(fit_to(model, example_input))
+        return _in_place(path, lambda part: _write_checked(model, part, example, write, read))
+
+
+def _write_checked(model: nn.Module, part: Path, example: Any, write: Any, read: Any) -> None:
+    write(model, part, example)
+    program = read(part)
+    for size in (1, 2, 3):
+        inputs = map_tensors(example, partial(_resize, size=size))
+        expected, got = model(inputs).float().cpu(), program(inputs).float().cpu()
+        if got.shape != expected.shape or not torch.allclose(got, expected, equal_nan=True, **_tolerance(model)):
+            raise ValueError(
+                f"Expected {part.suffix} to compute what the network computes for a batch of {size}, but it does not. "
+                "Nothing was written. Does the forward pass depend on the batch size or on random numbers?"
+            )
+
+
+def _resize(tensor: Tensor, size: int) -> Tensor:
+    """A batch of ``size`` copies of the first sample."""
+    return tensor[:1].expand(size, *tensor.shape[1:]).contiguous()
+
+
+def _tolerance(model: nn.Module) -> dict[str, float]:
+    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
+    return {"rtol": 2e-2, "atol": 2e-2} if half else TOLERANCE
+
+
+def _program(model: nn.Module, example: Any) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch")
+    shapes = {name: {0: batch} for name in example} if isinstance(example, Mapping) else {0: batch}
+    return torch.export.export(model, (example,), dynamic_shapes=(shapes,), strict=False)
+
+
+def _write_pt2(model: nn.Module, path: Path, example: Any) -> None:
+    torch.export.save(_program(model, example), path)
+
+
+def _read_pt2(path: Path) -> Callable[[Any], Tensor]:
+    program: Callable[[Any], Tensor] = torch.export.load(path).module()
+    return program
+
+
+def _write_onnx(model: nn.Module, path: Path, example: Any) -> None:
+    names = list(example) if isinstance(example, Mapping) else ["inputs"]
+    torch.onnx.export(
+        _program(model, example),
+        f=path,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        input_names=names,
+        output_names=["logits"],
+    )
+
+
+def _read_onnx(path: Path) -> Callable[[Any], Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+
+    def run(inputs: Any) -> Tensor:
+        tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+        feed = {name: t.cpu().numpy() for name, t in zip(names, tensors, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    return run
+
+
+def _two_samples(example: Any) -> Any:
+    """At least two samples: one would be taken for a constant by the exporter."""
+    if batch_size_of(example) > 1:
+        return example
+    return map_tensors(example, lambda t: torch.cat([t, t]))
+
+
+def _in_place(path: Path, write: Callable[[Path], None]) -> Path:
+    """Write beside ``path`` and move there once it is complete: what was saved before is never half overwritten."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        part = Path(folder) / path.name
+        write(part)
+        os.replace(part, path)
+    return path

@@ -1,0 +1,83 @@
+"""What a run is made of: factories, so that every stage starts from fresh objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+
+from lightning_distill.distillers import BaseDistiller
+from lightning_distill.report.folder import RunFolder, Scalar
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """How a network is trained and tested.
+
+    Attributes:
+        distiller: ``(student, teacher or None) -> distiller``.
+        trainer: ``(role, callbacks) -> Trainer`` with these callbacks beside its own.
+        data: Training, validation and test samples.
+        seed: Set before the network is made and again before training, so that two stages with the same seed start
+            from the same weights and see the same batches.
+    """
+
+    distiller: Callable[[nn.Module, nn.Module | None], BaseDistiller]
+    trainer: Callable[[str, Sequence[Callback]], pl.Trainer]
+    data: pl.LightningDataModule
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherPlan:
+    """Where the teacher comes from.
+
+    Attributes:
+        model: Makes the network.
+        stage: How it is trained and tested.
+        train: Train it if there is no checkpoint; if not, it is used as ``model`` makes it.
+        checkpoint: A file with its weights.
+        cache_dir: Where trained teachers are kept for other runs; ``None`` keeps none.
+        recipe: Plain values that hold everything that makes this teacher what it is: the key in the cache.
+    """
+
+    model: Callable[[], nn.Module]
+    stage: StagePlan
+    train: bool = True
+    checkpoint: Path | None = None
+    cache_dir: Path | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        folder: Where everything goes.
+        stage: How student and baseline are trained.
+        student: Makes the student.
+        teacher: ``None`` for a run without one: the student is trained alone.
+        baseline: Also train the student alone, with the same seed and budget.
+        config: What is written to ``config.yaml``.
+        ckpt_path: A checkpoint from which the student's stage goes on.
+        resumes: The folder holds an unfinished run: go on where it stopped.
+        export: File name of the deployable student, ``.pt2`` or ``.onnx``; ``None`` writes none.
+        facts: Further scalars for ``metrics.json``.
+    """
+
+    folder: RunFolder
+    stage: StagePlan
+    student: Callable[[], nn.Module]
+    teacher: TeacherPlan | None = None
+    baseline: bool = True
+    config: str = ""
+    ckpt_path: Path | None = None
+    resumes: bool = False
+    export: str | None = "student.pt2"
+    facts: Mapping[str, Scalar] = field(default_factory=dict)

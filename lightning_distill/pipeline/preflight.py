@@ -1,0 +1,84 @@
+"""Everything that can be found out before the first stage trains."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from torch import nn
+
+from lightning_distill.distillers import BaseDistiller
+from lightning_distill.pipeline.plan import Plan
+from lightning_distill.pipeline.stage import Stage
+from lightning_distill.pipeline.teacher import cache_file, make_teacher
+from lightning_distill.report.folder import RunFolder
+from lightning_distill.weights import misfits, read_weights
+
+
+def preflight(plan: Plan) -> None:
+    """Build every part once and throw it away, so that a mistake shows now and not after hours.
+
+    Raises:
+        FileExistsError: If the folder holds another run.
+        FileNotFoundError: If a checkpoint is missing.
+        ValueError: If parts do not fit each other.
+    """
+    check_folder(plan.folder, plan.resumes)
+    teacher = None
+    if plan.teacher is not None:
+        check_writable(cache_file(plan.teacher))
+        teacher = make_teacher(plan.teacher)
+        if plan.teacher.train and plan.teacher.checkpoint is None:
+            check_optimizer(plan.teacher.stage.distiller(plan.teacher.model(), None))
+    stage = Stage("student", plan.stage, plan.folder)
+    check_optimizer(stage.make(plan.student, teacher))
+    if plan.teacher is not None and plan.baseline:
+        check_optimizer(stage.make(plan.student, None))
+    if plan.ckpt_path is not None:
+        check_checkpoint(plan.ckpt_path, stage.make(plan.student, teacher))
+    plan.stage.trainer("student", [])
+
+
+def check_folder(folder: RunFolder, resumes: bool) -> None:
+    """Raise if a new run would overwrite another, or there is nothing to resume."""
+    if resumes and not folder.config.exists():
+        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder.path} has no config.yaml.")
+    if not resumes and folder.config.exists():
+        raise FileExistsError(
+            f"Expected an empty folder for this run, but {folder.path} holds another one. Continue that one with "
+            f"resume={folder.path}, or choose another folder."
+        )
+
+
+def check_writable(file: Path | None) -> None:
+    """Raise if a trained teacher could not be kept."""
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(file.parent, os.W_OK):
+        raise PermissionError(
+            f"Expected `teacher.cache_dir` to be a folder that can be written to, but got {file.parent}. Choose "
+            "another, or keep no teachers: teacher.cache_dir=null"
+        )
+
+
+def check_optimizer(distiller: BaseDistiller) -> None:
+    """Build the optimizer and the scheduler once, unless a subclass has its own way, which may need a Trainer."""
+    if type(distiller).configure_optimizers is BaseDistiller.configure_optimizers:
+        distiller.configure_optimizers()
+
+
+def check_checkpoint(path: Path, distiller: nn.Module) -> None:
+    """Raise unless ``path`` is a checkpoint from which this distiller's training can go on."""
+    weights = read_weights(path)
+    if path.suffix == ".safetensors":
+        raise ValueError(
+            f"Expected `ckpt_path` to be a Lightning checkpoint, which also holds the optimizer, but got {path}. "
+            "Weights alone cannot be resumed from; the checkpoints of a run are in its folder, in checkpoints/student/."
+        )
+    problems = misfits(weights, distiller.state_dict())
+    if problems:
+        raise ValueError(
+            f"Expected the checkpoint {path} to fit the student, but {'; '.join(problems)}. Use the config that it was "
+            "made with: resume=<its run folder>"
+        )

@@ -1,0 +1,144 @@
+"""Teacher, baseline, student, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
+
+from lightning_distill.distillers import BaseDistiller
+from lightning_distill.pipeline.plan import Plan
+from lightning_distill.pipeline.preflight import preflight
+from lightning_distill.pipeline.stage import Stage
+from lightning_distill.pipeline.teacher import make_teacher, teacher_stage
+from lightning_distill.report import final_table, median_latency_ms, verdict
+from lightning_distill.report.console import is_main_process, say
+from lightning_distill.report.folder import RunFolder, Scalar, write_text_atomically
+from lightning_distill.report.verdict import difference_error
+
+
+def run(plan: Plan) -> float | None:
+    """Do what is planned and return the student's best ``val/accuracy``.
+
+    Stages that the folder holds already are read back, not repeated. What a stage gives is saved when it ends, so
+    nothing is lost by what comes later.
+
+    Raises:
+        ValueError: Before training starts, if something does not fit; see
+            :func:`~lightning_distill.pipeline.preflight.preflight`.
+        KeyboardInterrupt: On Ctrl-C, after a line that says how to go on.
+    """
+    # Read once: with several processes, the others start while this file grows.
+    done = frozenset(plan.folder.read()) if plan.resumes else frozenset()
+    if plan.teacher is not None and "teacher" in done:
+        plan = replace(plan, teacher=replace(plan.teacher, checkpoint=plan.folder.weights("teacher")))
+    preflight(plan)
+    if is_main_process() and not plan.resumes:
+        write_text_atomically(plan.folder.config, plan.config)
+    trained = _teacher(plan, done)
+    teacher = trained["teacher"].student if "teacher" in trained else None
+    if teacher is not None and plan.baseline:
+        trained["baseline"] = _student("baseline", plan, teacher, done)
+    trained["student"] = _student("student", plan, teacher, done)
+    return _report(plan, trained)
+
+
+def _teacher(plan: Plan, done: frozenset[str]) -> dict[str, BaseDistiller]:
+    if plan.teacher is None:
+        return {}
+    if "teacher" in done:
+        return {"teacher": plan.teacher.stage.distiller(make_teacher(plan.teacher), None)}
+    with _resumable("teacher", plan.folder):
+        distiller, numbers = teacher_stage(plan.teacher, plan.folder, _last(plan, "teacher"))
+    _write(plan.folder, "teacher", numbers)
+    return {"teacher": distiller}
+
+
+def _student(role: str, plan: Plan, teacher: nn.Module | None, done: frozenset[str]) -> BaseDistiller:
+    """The student, trained with the teacher (``"student"``) or alone (``"baseline"``)."""
+    stage = Stage(role, plan.stage, plan.folder)
+    distiller = stage.make(plan.student, teacher if role == "student" else None)
+    if role in done:
+        distiller.load_weights(plan.folder.weights(role))
+        return distiller
+    say(f"{role}: training {'with the teacher' if distiller.distils else 'alone'}")
+    start = plan.ckpt_path if role == "student" and plan.ckpt_path is not None else _last(plan, role)
+    with _resumable(role, plan.folder):
+        numbers = stage.fit(distiller, start)
+        if role == "baseline" and teacher is not None:
+            numbers |= stage.agreement(distiller, teacher)
+    _write(plan.folder, role, numbers)
+    if role == "student":
+        _write(plan.folder, "run", {"test_samples": stage.test_samples})
+    return distiller
+
+
+def _last(plan: Plan, role: str) -> Path | None:
+    """Where an interrupted stage goes on, if it got that far."""
+    path = plan.folder.checkpoints(role) / "last.ckpt"
+    return path if plan.resumes and path.exists() else None
+
+
+@contextmanager
+def _resumable(role: str, folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"\nInterrupted in the stage `{role}`. Go on with: python train.py resume={folder.path}")
+        raise
+
+
+@rank_zero_only
+def _write(folder: RunFolder, role: str, numbers: dict[str, Scalar]) -> None:
+    folder.write(role, numbers)
+
+
+def _report(plan: Plan, trained: dict[str, BaseDistiller]) -> float | None:
+    """Add what needs all networks, say it, and write the deployable student last."""
+    student = trained["student"]
+    if is_main_process():
+        _measure(plan, trained)
+        metrics = plan.folder.read()
+        say(final_table(metrics))
+        say(_verdict(metrics))
+        if plan.export is not None:
+            student.cpu().save(plan.folder.path / plan.export)
+        plan.folder.write("run", {"finished": True})
+        say(f"Everything is in {plan.folder.path}")
+        best = metrics["student"].get("val/accuracy")
+        return float(best) if isinstance(best, (int, float)) else None
+    return None
+
+
+def _measure(plan: Plan, trained: dict[str, BaseDistiller]) -> None:
+    networks = {role: distiller.deployable().cpu() for role, distiller in trained.items()}
+    latencies = median_latency_ms(networks, trained["student"].example_input)
+    metrics = plan.folder.read()
+    for role, latency in latencies.items():
+        plan.folder.write(role, {**metrics[role], "latency_ms": round(latency, 6)})
+    plan.folder.write("run", {**plan.facts, **_difference(metrics)})
+
+
+def _difference(metrics: dict[str, dict[str, Scalar]]) -> dict[str, Scalar]:
+    """The distilled student's gain in test accuracy, and its standard error."""
+    student, baseline = _accuracy(metrics, "student"), _accuracy(metrics, "baseline")
+    samples = metrics["run"].get("test_samples")
+    if student is None or baseline is None or not isinstance(samples, int):
+        return {}
+    return {"gain": student - baseline, "gain_standard_error": difference_error(student, baseline, samples)}
+
+
+def _verdict(metrics: dict[str, dict[str, Scalar]]) -> str:
+    student, samples = _accuracy(metrics, "student"), metrics["run"].get("test_samples")
+    if student is None or not isinstance(samples, int):
+        return "There is no accuracy to compare."
+    return verdict(student, _accuracy(metrics, "baseline"), samples)
+
+
+def _accuracy(metrics: dict[str, dict[str, Scalar]], role: str) -> float | None:
+    value = metrics.get(role, {}).get("test/accuracy")
+    return float(value) if isinstance(value, (int, float)) else None

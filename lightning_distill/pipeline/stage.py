@@ -1,0 +1,100 @@
+"""Train one network and test it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+
+from lightning_distill.callbacks import BestAndLast, EpochCsv, SampleCount
+from lightning_distill.distillers import BaseDistiller, Distiller
+from lightning_distill.pipeline.plan import StagePlan
+from lightning_distill.report.console import is_main_process
+from lightning_distill.report.folder import RunFolder, Scalar
+
+
+class Stage:
+    """One role's training and test in a run folder.
+
+    Args:
+        role: ``"teacher"``, ``"baseline"`` or ``"student"``.
+        plan: How.
+        folder: Where.
+    """
+
+    def __init__(self, role: str, plan: StagePlan, folder: RunFolder) -> None:
+        self.role = role
+        self.plan = plan
+        self.folder = folder
+        self._counter = SampleCount()
+        self._trainer: pl.Trainer | None = None
+
+    @property
+    def test_samples(self) -> int:
+        """Samples in the last test."""
+        return self._counter.count
+
+    def make(self, student: Callable[[], nn.Module], teacher: nn.Module | None) -> BaseDistiller:
+        """A fresh student in a distiller; the same seed gives the same weights."""
+        pl.seed_everything(self.plan.seed, workers=True, verbose=False)
+        return self.plan.distiller(student(), teacher)
+
+    def fit(self, distiller: BaseDistiller, ckpt_path: Path | None = None) -> dict[str, Scalar]:
+        """Train, go back to the best epoch, test, and write the weights. Returns the numbers."""
+        keeper = BestAndLast(self.folder.checkpoints(self.role))
+        trainer = self._make_trainer([keeper, EpochCsv(self.folder.csv(self.role))])
+        pl.seed_everything(self.plan.seed, workers=True, verbose=False)
+        resumed = None if ckpt_path is None else str(ckpt_path)
+        uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
+        numbers = self.test(distiller, ckpt_path=str(keeper.best))
+        return {keeper.monitor: keeper.best_score, "best_epoch": keeper.best_epoch} | numbers
+
+    def test(self, distiller: BaseDistiller, ckpt_path: str | None = None) -> dict[str, Scalar]:
+        """Test, and write the weights. Returns the numbers."""
+        values = self._run_test(distiller, ckpt_path)
+        if is_main_process():
+            distiller.save_weights(self.folder.weights(self.role))
+        return values | self._sizes(distiller)
+
+    def agreement(self, distiller: BaseDistiller, teacher: nn.Module) -> dict[str, Scalar]:
+        """How often a network that was trained without the teacher chooses the teacher's class."""
+        deployed = distiller.deployable()
+        pair = Distiller(deployed, teacher, example_input=distiller.example_input, teacher_agreement=True)
+        name = "test/teacher_agreement"
+        return {name: self._run_test(pair, None)[name]}
+
+    def _run_test(self, distiller: BaseDistiller, ckpt_path: str | None) -> dict[str, Scalar]:
+        trainer = self._trainer or self._make_trainer([])
+        uninterrupted(
+            trainer.test, distiller, datamodule=self.plan.data, ckpt_path=ckpt_path, weights_only=True, verbose=False
+        )
+        return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+
+    def _sizes(self, distiller: BaseDistiller) -> dict[str, Scalar]:
+        parameters = sum(parameter.numel() for parameter in distiller.deployable().parameters())
+        file = self.folder.weights(self.role)
+        return {"parameters": parameters, "file_bytes": file.stat().st_size if file.exists() else None}
+
+    def _make_trainer(self, callbacks: Sequence[Callback]) -> pl.Trainer:
+        self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter])
+        return self._trainer
+
+
+def uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Call a Trainer's method; Ctrl-C comes out as the ``KeyboardInterrupt`` that it is.
+
+    Lightning turns it into ``SystemExit(1)``, which no one can tell from a failure, and leaves Ctrl-C without effect
+    from then on.
+    """
+    try:
+        function(*args, **kwargs)
+    except SystemExit as exit_request:
+        if isinstance(exit_request.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from exit_request
+        raise

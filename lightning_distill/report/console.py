@@ -1,0 +1,20 @@
+"""Talk to whoever started the run: from one process only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process that writes and talks."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+@rank_zero_only
+def say(message: Any) -> None:
+    """Print a line or a table, once for all processes."""
+    # Made anew each time, so that it writes to whatever standard output is now.
+    Console(highlight=False, soft_wrap=isinstance(message, str), markup=False).print(message)

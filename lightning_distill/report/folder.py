@@ -1,0 +1,89 @@
+"""The run folder: which file is where, and ``metrics.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROLES = ("teacher", "baseline", "student")
+FORMAT_VERSION = 1
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside one run's folder.
+
+    ``metrics.json`` holds one flat mapping of scalars per role and one for the run:
+    ``{"teacher": {...}, "baseline": {...}, "student": {...}, "run": {"format_version": 1, ...}}``. A role appears when
+    its stage is finished, so the file also says where an interrupted run goes on.
+
+    Args:
+        path: The folder.
+
+    Example:
+        >>> RunFolder(Path("outputs/first")).weights("student").as_posix()
+        'outputs/first/student.safetensors'
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The numbers."""
+        return self.path / "metrics.json"
+
+    def weights(self, role: str) -> Path:
+        """A role's weights."""
+        return self.path / f"{role}.safetensors"
+
+    def csv(self, role: str) -> Path:
+        """A role's numbers per epoch."""
+        return self.path / f"{role}.csv"
+
+    def checkpoints(self, role: str) -> Path:
+        """The folder of a role's checkpoints."""
+        return self.path / "checkpoints" / role
+
+    def read(self) -> dict[str, dict[str, Scalar]]:
+        """What ``metrics.json`` holds so far; empty if there is none.
+
+        Raises:
+            ValueError: If the file is not what a run writes.
+        """
+        if not self.metrics.exists():
+            return {}
+        try:
+            content = json.loads(self.metrics.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"Expected {self.metrics} to hold JSON, but got: {error}. Delete it to start over."
+            ) from None
+        version = content.get("run", {}).get("format_version") if isinstance(content, dict) else None
+        if version != FORMAT_VERSION:
+            raise ValueError(f"Expected {self.metrics} to have format_version {FORMAT_VERSION}, but got {version!r}.")
+        return dict(content)
+
+    def write(self, role: str, values: Mapping[str, Scalar]) -> None:
+        """Set one role's numbers, or add to the run's, without ever leaving a half-written file."""
+        content = self.read()
+        content[role] = {**content.get(role, {}), **values} if role == "run" else dict(values)
+        content.setdefault("run", {}).setdefault("format_version", FORMAT_VERSION)
+        ordered = {name: content[name] for name in (*ROLES, "run") if name in content}
+        write_text_atomically(self.metrics, json.dumps(ordered, indent=2) + "\n")
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is either absent, old or complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    os.replace(part, path)

@@ -14,7 +14,7 @@ from lightning_distill.distillers.term import ROLES, Path, Role, Route, naming
 from lightning_distill.dry_run import dry_run
 from lightning_distill.taps import FeatureError, FeatureTaps, find_module, split_path
 from lightning_distill.teachers.frozen import FrozenTeacher
-from lightning_distill.types import as_logits
+from lightning_distill.types import as_logits, call_model
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TermTaps:
             taps = self._on(role, model)
             with torch.no_grad(), taps:
                 # Uncompiled: a dry run is no reason to wait for a compiler.
-                outputs[role] = dry_run(getattr(model, "_orig_mod", model), example_input)
+                outputs[role] = dry_run(getattr(model, "_orig_mod", model), example_input, _call)
             self._copies[role] = taps.protect()
             features[role] = self.read(role)
         return Seen(outputs, features, _image_size(example_input))
@@ -112,6 +112,11 @@ class TermTaps:
 def network_of(model: nn.Module | None) -> nn.Module | None:
     """What is tapped: a frozen teacher's own network."""
     return model.model if isinstance(model, FrozenTeacher) else model
+
+
+def _call(model: nn.Module, inputs: Any) -> Any:
+    """A frozen teacher takes a mapping as it is, a plain network as keyword arguments."""
+    return model(inputs) if isinstance(model, FrozenTeacher) else call_model(model, inputs)
 
 
 def _image_size(inputs: Any) -> tuple[int, int] | None:

@@ -30,7 +30,7 @@ def soft_target_bce_loss(student_logits: Tensor, teacher_logits: Tensor, reducti
     Example:
         >>> import torch
         >>> soft_target_bce_loss(torch.eye(3), torch.eye(3).flip(0))
-        tensor(2.1223)
+        tensor(2.1225)
     """
     check_choice("reduction", reduction, REDUCTIONS)
     student, teacher = lift_pair(student_logits, teacher_logits)
@@ -44,7 +44,7 @@ class SoftTargetBCELoss(nn.Module):
     Example:
         >>> import torch
         >>> SoftTargetBCELoss()(torch.eye(3), torch.eye(3).flip(0))
-        tensor(2.1223)
+        tensor(2.1225)
     """
 
     def __init__(self, reduction: ClassReduction = "sum") -> None:

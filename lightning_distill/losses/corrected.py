@@ -62,7 +62,7 @@ def mft_loss(
 
     Example:
         >>> mft_loss(torch.eye(3), torch.eye(3).flip(0), torch.tensor([0, 1, 2]))
-        tensor(0.1129)
+        tensor(0.0656)
     """
     check_positive("temperature", temperature)
     check_fraction("threshold", threshold)
@@ -78,7 +78,7 @@ class MFTLoss(nn.Module):
 
     Example:
         >>> MFTLoss()(torch.eye(3), torch.eye(3).flip(0), target=torch.tensor([0, 1, 2]))
-        tensor(0.1129)
+        tensor(0.0656)
     """
 
     def __init__(self, temperature: float = 1.0, threshold: float = 0.2) -> None:

@@ -43,7 +43,7 @@ def dkd_loss(
     Example:
         >>> import torch
         >>> dkd_loss(torch.eye(3), torch.eye(3).flip(0), torch.tensor([0, 1, 2]))
-        tensor(0.7888)
+        tensor(0.8346)
     """
     check_positive("temperature", temperature)
     student, teacher = lift_pair(student_logits, teacher_logits)
@@ -76,7 +76,7 @@ class DKDLoss(nn.Module):
     Example:
         >>> import torch
         >>> DKDLoss()(torch.eye(3), torch.eye(3).flip(0), target=torch.tensor([0, 1, 2]))
-        tensor(0.7888)
+        tensor(0.8346)
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def batch_relation_loss(student_logits: Tensor, teacher_logits: Tensor, temperat
     Example:
         >>> import torch
         >>> batch_relation_loss(torch.eye(2), torch.zeros(2, 2), temperature=1.0)
-        tensor(0.0456)
+        tensor(0.0228)
     """
     student, teacher = _soft_predictions(student_logits, teacher_logits, temperature)
     with full_precision(student):
@@ -54,7 +54,7 @@ def class_relation_loss(student_logits: Tensor, teacher_logits: Tensor, temperat
     Example:
         >>> import torch
         >>> class_relation_loss(torch.eye(2), torch.zeros(2, 2), temperature=1.0)
-        tensor(0.0456)
+        tensor(0.0228)
     """
     student, teacher = _soft_predictions(student_logits, teacher_logits, temperature)
     with full_precision(student):
@@ -105,8 +105,8 @@ def mlkd_loss(
 
     Example:
         >>> import torch
-        >>> mlkd_loss(torch.eye(3), torch.eye(3).flip(0), temperatures=[4.0])
-        tensor(0.2338)
+        >>> mlkd_loss(torch.eye(3), torch.zeros(3, 3), temperatures=[4.0])
+        tensor(0.1141)
     """
     check_choice("variant", variant, VARIANTS)
     student, teacher = lift_pair(student_logits, teacher_logits)
@@ -155,8 +155,8 @@ class MLKDLoss(nn.Module):
 
     Example:
         >>> import torch
-        >>> MLKDLoss(temperatures=[4.0])(torch.eye(3), torch.eye(3).flip(0))
-        tensor(0.2338)
+        >>> MLKDLoss(temperatures=[4.0])(torch.eye(3), torch.zeros(3, 3))
+        tensor(0.1141)
     """
 
     def __init__(

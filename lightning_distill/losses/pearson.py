@@ -30,7 +30,7 @@ def pearson(first: Tensor, second: Tensor, dim: int, variant: DISTVariant = "pap
 
     Example:
         >>> pearson(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 5.0, 9.0]), dim=0)
-        tensor(1.)
+        tensor(1.0000)
     """
     first, first_norm = _centred(first, dim)
     second, second_norm = _centred(second, dim)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from lightning_distill.checks import check_choice, check_positive, check_same_shape
@@ -47,6 +46,7 @@ def dist_plus_loss(
         ValueError: If shapes differ, ``temperature`` is not above 0 or ``variant`` is unknown.
 
     Example:
+        >>> import torch
         >>> features = torch.arange(8.0).reshape(2, 2, 2, 1)
         >>> dist_plus_loss(features, -features, torch.eye(2), torch.eye(2))
         tensor(4.)
@@ -64,6 +64,7 @@ class DISTPlusLoss(nn.Module):
     """Module form of :func:`dist_plus_loss`: a term on a pair of feature maps that also reads the logits.
 
     Example:
+        >>> import torch
         >>> features = torch.arange(8.0).reshape(2, 2, 2, 1)
         >>> DISTPlusLoss()(features, -features, student_logits=torch.eye(2), teacher_logits=torch.eye(2))
         tensor(4.)

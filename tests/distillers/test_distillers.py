@@ -148,7 +148,9 @@ def test_deit__timm_as_it_is() -> None:
         assert torch.equal(heads.deployed, (heads.class_logits + heads.distillation_logits) / 2)
     assert torch.equal(distiller.eval()(images), student.eval()(images))
     fitted = trainer()
-    fitted.fit(distiller, DataLoader(TensorDataset(images, LABELS[:4])), DataLoader(TensorDataset(images, LABELS[:4])))
+    fitted.fit(
+        distiller.train(), DataLoader(TensorDataset(images, LABELS[:4])), DataLoader(TensorDataset(images, LABELS[:4]))
+    )
     assert {"val/accuracy", "val/accuracy_class_head", "val/accuracy_distillation_head"} <= set(fitted.logged_metrics)
 
 
@@ -243,8 +245,9 @@ def test_without_optimizer() -> None:
 def test_preflight_leaves_no_trace() -> None:
     torch.manual_seed(0)
     student = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+    teacher = nn.Linear(4, 3)
     before, random = {k: v.clone() for k, v in student.state_dict().items()}, torch.get_rng_state()
-    Distiller(student, nn.Linear(4, 3), example_input=IMAGES[:2])
+    Distiller(student, teacher, example_input=IMAGES[:2])
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert all(module.training for module in student.modules())
     assert torch.equal(random, torch.get_rng_state())

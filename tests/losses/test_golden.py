@@ -4,7 +4,7 @@ A family registers itself in ``golden_<family>.py``:
 
 * ``HANDLERS``: method name -> handler (see ``golden.py``).
 * ``DEVIATIONS``: entry id -> why the published value is not reproduced.
-* ``IGNORED_RESULTS`` (optional): entry id -> {result name, or its beginning with a final ``*``: why it is not compared}.
+* ``IGNORED_RESULTS`` (optional): entry id -> {result name, or its beginning and ``*``: why it is not compared}.
 """
 
 from __future__ import annotations

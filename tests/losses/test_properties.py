@@ -276,7 +276,7 @@ def test_wrong_shape__names_the_argument(case: Case) -> None:
         return
     inputs = make(case)
     wrong = dataclasses.replace(inputs, student=map_features(inputs.student, one_wider))
-    with pytest.raises(ValueError, match="Expected .*but got") as error:
+    with pytest.raises(ValueError, match=r"Expected .*but got") as error:
         call(build(case).double(), wrong)
     assert case.wrong_name in str(error.value)
 

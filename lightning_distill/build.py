@@ -1,0 +1,278 @@
+"""From a config to a plan; beside the script, the only module that knows Hydra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from pytorch_lightning.callbacks import Callback, ProgressBar
+from pytorch_lightning.loggers import Logger
+from torch import Tensor, nn
+
+from lightning_distill import __version__
+from lightning_distill.config_keys import arguments, check_keys, locate
+from lightning_distill.distillers import BaseDistiller, Distiller
+from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan
+from lightning_distill.report import RunFolder
+
+# Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
+DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
+
+
+def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
+    """Everything that a run needs, as a plan.
+
+    Args:
+        config: As composed from ``conf/``.
+        overrides: What was typed, to refuse changes to a run that is resumed.
+
+    Raises:
+        ValueError: If a key is unknown, a value is missing, or something cannot be built.
+        FileNotFoundError: If ``resume`` names no run.
+    """
+    resumes = config.get("resume") is not None
+    config = _saved(config, overrides) if resumes else config.copy()
+    check_keys(_plain(config, resolve=False))
+    data = build_node(config, "data", pl.LightningDataModule)
+    fill_missing(config, data_facts(data))
+    folder = RunFolder(Path(config.output_dir))
+    return Plan(
+        folder=folder,
+        stage=_stage(config, data),
+        student=partial(_network, config, "student", data),
+        teacher=_teacher(config),
+        baseline=config.baseline,
+        config=OmegaConf.to_yaml(OmegaConf.create(_plain(config))),
+        ckpt_path=_path(config.ckpt_path),
+        resumes=resumes,
+        export=config.export,
+        facts={name: config[name] for name in ("seed", "alpha", "temperature")} | {"version": __version__},
+    )
+
+
+def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: Any) -> Any:
+    """Build what ``_target_`` under ``key`` names.
+
+    Args:
+        config: The whole config.
+        key: Full path of the node.
+        kind: What it has to be.
+        given: Arguments that are objects; they are passed on as they are, not copied.
+
+    Raises:
+        ValueError: With the full key, if it cannot be built.
+        TypeError: If it is something else.
+    """
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ValueError(f"Expected `{key}` to have a `_target_`, but got {node!r}. Set it to null to turn it off.")
+    try:
+        # As a partial: `instantiate` would copy the objects among the arguments.
+        built = instantiate(node, _partial_=True, _convert_="all")
+    except InstantiationException as error:
+        raise ValueError(_build_error(key, error)) from error
+    if not node.get("_partial_", False):
+        try:
+            built = built(**given)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            # Raised by the call itself: an argument is missing.
+            raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
+    if not isinstance(built, kind):
+        raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")
+    return built
+
+
+def _build_error(key: str, error: InstantiationException) -> str:
+    inner = re.search(r"full_key: (\S+)", str(error))
+    full = f"{key}.{inner.group(1)}" if inner else key
+    cause = error.__cause__
+    return f"Could not build `{full}`: {str(error).splitlines()[0] if cause is None else cause}"
+
+
+def data_facts(data: pl.LightningDataModule) -> dict[str, Any]:
+    """What ``???`` in a config is filled with, by key: facts that only the data knows.
+
+    Raises:
+        TypeError: If the data module does not declare ``num_classes`` and ``example_input``.
+    """
+    for name in ("num_classes", "example_input"):
+        if not hasattr(data, name):
+            raise TypeError(f"Expected `data` to declare `{name}`, but {type(data).__name__} does not: add it there.")
+    classes = getattr(data, "num_classes")  # noqa: B009 - not declared by the base class
+    facts: dict[str, Any] = {"num_classes": classes, "num_labels": classes}
+    example = _example(data)
+    if isinstance(example, Tensor):
+        facts["in_features"] = example[0].numel()
+        if example.ndim == 4:
+            channels, size = example.shape[1], example.shape[-1]
+            facts |= {"in_channels": channels, "in_chans": channels, "num_channels": channels}
+            facts |= {"image_size": size, "img_size": size}
+    return facts
+
+
+def fill_missing(config: DictConfig, facts: Mapping[str, Any]) -> None:
+    """Replace each ``???`` by the fact of its key; a logger's stand for the stage and are left.
+
+    Raises:
+        ValueError: If there is no such fact.
+    """
+    for full in sorted(OmegaConf.missing_keys(config)):
+        if full.startswith("logger."):
+            continue
+        key = full.rpartition(".")[2]
+        if key not in facts:
+            raise ValueError(f"Expected `{full}` to be set, but it has no value: {full}=...")
+        OmegaConf.update(config, full, facts[key])
+
+
+def _saved(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config of the run that is resumed."""
+    folder = Path(config.resume)
+    others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
+    if others:
+        raise ValueError(
+            f"Expected nothing beside `resume`, since a run goes on with its own config, but got {' '.join(others)}. "
+            "To change something, start a new run from a checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
+        )
+    if not RunFolder(folder).config.is_file():
+        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
+    saved = OmegaConf.load(RunFolder(folder).config)
+    if not isinstance(saved, DictConfig):
+        raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
+    saved.output_dir, saved.resume = str(folder), str(folder)
+    return saved
+
+
+def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.Module:
+    """A network; one that asks for an ``example_input`` gets the data module's."""
+    node = OmegaConf.select(config, key)
+    given: dict[str, Any] = {}
+    if isinstance(node, DictConfig) and "_target_" in node and "example_input" not in node:
+        names = arguments(locate(node["_target_"], key))
+        given = {"example_input": _example(data)} if names and "example_input" in names else {}
+    network: nn.Module = build_node(config, key, nn.Module, **given)
+    return network
+
+
+def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:
+    return StagePlan(
+        distiller=_distillers(config, "distiller", data),
+        trainer=partial(_trainer, config, "trainer", lambda: _entries(config, "callbacks", Callback)),
+        data=data,
+        seed=config.seed,
+    )
+
+
+def _distillers(
+    config: DictConfig, key: str, data: pl.LightningDataModule
+) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
+    def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
+        example = _example(data)
+        built: BaseDistiller = build_node(
+            config, key, BaseDistiller, student=student, teacher=teacher, example_input=example
+        )
+        return built
+
+    return make
+
+
+def _teacher(config: DictConfig) -> TeacherPlan | None:
+    """The teacher's plan: its own seed, data in full, and of the student's training the trainer's other settings."""
+    teacher = config.get("teacher")
+    if teacher is None:
+        return None
+    config = config.copy()
+    trains = teacher.get("train") is not None
+    with open_dict(config):
+        if "seed" in config.data:
+            config.data.seed = teacher.seed
+        if trains:
+            config.trainer = OmegaConf.merge(config.trainer, teacher.train.get("trainer") or {})
+    data = build_node(config, "data", pl.LightningDataModule)
+    data = data.full() if hasattr(data, "full") else data
+    return TeacherPlan(
+        model=partial(_network, config, "teacher.model", data),
+        stage=StagePlan(
+            distiller=_distillers(config, "teacher.train.distiller", data) if trains else _tester(data),
+            trainer=partial(_trainer, config, "trainer", lambda: _teacher_callbacks(config)),
+            data=data,
+            seed=teacher.seed,
+        ),
+        train=trains,
+        checkpoint=_path(teacher.checkpoint),
+        cache_dir=_path(teacher.cache_dir),
+        recipe=_recipe(config, data) if trains else {},
+    )
+
+
+def _tester(data: pl.LightningDataModule) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
+    """For a teacher that is only tested."""
+
+    def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
+        return Distiller(student, teacher, example_input=_example(data))
+
+    return make
+
+
+def _recipe(config: DictConfig, data: pl.LightningDataModule) -> dict[str, Any]:
+    """Everything that makes a trained teacher what it is, as plain values."""
+    plain = _plain(config)
+    teacher = plain["teacher"]
+    trainer = {name: value for name, value in plain["trainer"].items() if name not in DISPLAY}
+    train = {name: value for name, value in teacher["train"].items() if name != "trainer"}
+    seen = data.fingerprint() if hasattr(data, "fingerprint") else plain["data"]
+    return {"model": teacher["model"], "train": train, "trainer": trainer, "data": seen, "seed": teacher["seed"]}
+
+
+def _teacher_callbacks(config: DictConfig) -> list[Callback]:
+    """What shows progress, and the teacher's own: the student's choices, such as EMA, do not touch the teacher."""
+    shown = [callback for callback in _entries(config, "callbacks", Callback) if isinstance(callback, ProgressBar)]
+    return shown + _entries(config, "teacher.train.callbacks", Callback)
+
+
+def _trainer(
+    config: DictConfig, key: str, own: Callable[[], list[Callback]], role: str, callbacks: Sequence[Callback]
+) -> pl.Trainer:
+    folder = config.output_dir
+    loggers = _loggers(config, role)
+    trainer: pl.Trainer = build_node(
+        config, key, pl.Trainer, callbacks=[*own(), *callbacks], logger=loggers or False, default_root_dir=folder
+    )
+    return trainer
+
+
+def _loggers(config: DictConfig, role: str) -> list[Logger]:
+    """Loggers of one stage; ``???`` in their configs stands for its name."""
+    config = config.copy()
+    for full in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, full, role)
+    return _entries(config, "logger", Logger)
+
+
+def _entries(config: DictConfig, key: str, kind: type[Any]) -> list[Any]:
+    """Everything under ``key`` that is not null, each built."""
+    entries = OmegaConf.select(config, key)
+    if entries is None:
+        return []
+    return [build_node(config, f"{key}.{name}", kind) for name, node in entries.items() if node is not None]
+
+
+def _example(data: pl.LightningDataModule) -> Any:
+    return getattr(data, "example_input")  # noqa: B009 - not declared by the base class
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _plain(config: DictConfig | ListConfig, resolve: bool = True) -> Any:
+    return OmegaConf.to_container(config, resolve=resolve, throw_on_missing=False)

@@ -1,12 +1,12 @@
-"""Distil a teacher into a student: ``python train.py key=value ...``; see ``conf/`` for what can be chosen."""
+"""Distil a teacher into a student: ``python train.py key=value ...``; ``conf/`` holds what can be chosen."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
 from pathlib import Path
-from types import TracebackType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-HERE = Path(__file__).parent
+CONF = Path(__file__).parent / "conf"
 # The folder of a run that is resumed, or the one for a new run; read by conf/hydra/default.yaml.
 OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new, replace=True)
 
@@ -22,29 +22,48 @@ OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new,
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Run what ``config`` says and return the student's best ``val/accuracy``, for a sweep to maximise."""
-    # Here, so that a misspelt choice is answered at once.
+    # Imported here, so that --help and a misspelt choice are answered at once.
     from lightning_distill.build import build
     from lightning_distill.pipeline import run
 
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
-    return run(build(config, overrides))
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips, three times a run
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return run(build(config, list(overrides)))
 
 
 def cli() -> int:
-    """Run :func:`main` and answer mistakes with one message. Returns the exit code."""
-    full = os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # or Hydra would answer with a stack trace
+    """Call :func:`main` and answer mistakes with one message. Returns the exit code."""
+    details = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors come here as they are
     try:
         main()
     except KeyboardInterrupt:
         return 130  # what a shell expects after Ctrl-C
-    except (HydraException, OmegaConfBaseException) as error:
-        from lightning_distill.config_errors import explain
-
-        print(f"error: {explain(error, sys.argv[1:], HERE / 'conf')}", file=sys.stderr)
-        return 2
-    except (ValueError, TypeError, OSError) as error:
-        if not raised_by_us(error.__traceback__):
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+        if details or not is_answer(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {answer(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def is_answer(error: Exception) -> bool:
+    """Whether an error was raised to tell the user something, rather than by a fault further down."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "lightning_distill" in Path(frames[-1].filename).parts
+
+
+def answer(error: Exception) -> str:
+    """What to tell the user."""
+    if not isinstance(error, HydraException):
+        return str(error)
+    from lightning_distill.build import explain
+
+    return explain(error, sys.argv[1:], CONF)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -9,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.errors import InstantiationException
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_distill import __version__
-from lightning_distill.config_keys import arguments, check_keys, locate
+from lightning_distill.config_keys import arguments, check_keys, locate, unknown_key
 from lightning_distill.distillers import BaseDistiller, Distiller
-from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan
+from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
 from lightning_distill.report import RunFolder
 
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
@@ -39,7 +42,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """
     resumes = config.get("resume") is not None
     config = _saved(config, overrides) if resumes else config.copy()
-    check_keys(_plain(config, resolve=False))
+    check_keys(plain_values(config, resolve=False))
     data = build_node(config, "data", pl.LightningDataModule)
     fill_missing(config, data_facts(data))
     folder = RunFolder(Path(config.output_dir))
@@ -49,12 +52,136 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         student=partial(_network, config, "student", data),
         teacher=_teacher(config),
         baseline=config.baseline,
-        config=OmegaConf.to_yaml(OmegaConf.create(_plain(config))),
-        ckpt_path=_path(config.ckpt_path),
+        config=OmegaConf.to_yaml(OmegaConf.create(plain_values(config))),
+        ckpt_path=as_path(config.ckpt_path),
         resumes=resumes,
         export=config.export,
         facts={name: config[name] for name in ("seed", "alpha", "temperature")} | {"version": __version__},
     )
+
+
+def _saved(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config of the run that is resumed."""
+    folder = Path(config.resume)
+    others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
+    if others:
+        raise ValueError(
+            f"Expected nothing beside `resume`, since a run goes on with its own config, but got {' '.join(others)}. "
+            "To change something, start a new run from a checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
+        )
+    if not RunFolder(folder).config.is_file():
+        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
+    saved = OmegaConf.load(RunFolder(folder).config)
+    if not isinstance(saved, DictConfig):
+        raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
+    saved.output_dir, saved.resume = str(folder), str(folder)
+    return saved
+
+
+def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.Module:
+    """A network; one that asks for an ``example_input`` gets the data module's."""
+    node = OmegaConf.select(config, key)
+    given: dict[str, Any] = {}
+    if isinstance(node, DictConfig) and "_target_" in node and "example_input" not in node:
+        names = arguments(locate(node["_target_"], key))
+        given = {"example_input": example_of(data)} if names and "example_input" in names else {}
+    network: nn.Module = build_node(config, key, nn.Module, **given)
+    return network
+
+
+def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:
+    return StagePlan(
+        distiller=_distillers(config, "distiller", data),
+        trainer=partial(_trainer, config, "trainer", lambda: build_entries(config, "callbacks", Callback)),
+        data=data,
+        seed=config.seed,
+    )
+
+
+def _distillers(
+    config: DictConfig, key: str, data: pl.LightningDataModule
+) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
+    def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
+        example = example_of(data)
+        built: BaseDistiller = build_node(
+            config, key, BaseDistiller, student=student, teacher=teacher, example_input=example
+        )
+        return built
+
+    return make
+
+
+def _teacher(config: DictConfig) -> TeacherPlan | None:
+    """The teacher's plan: its own seed, data in full, and of the student's training the trainer's other settings."""
+    teacher = config.get("teacher")
+    if teacher is None:
+        return None
+    config = config.copy()
+    trains = teacher.get("train") is not None
+    with open_dict(config):
+        if "seed" in config.data:
+            config.data.seed = teacher.seed
+        if trains:
+            config.trainer = OmegaConf.merge(config.trainer, teacher.train.get("trainer") or {})
+    data = build_node(config, "data", pl.LightningDataModule)
+    data = data.full() if hasattr(data, "full") else data
+    return TeacherPlan(
+        model=partial(_network, config, "teacher.model", data),
+        stage=StagePlan(
+            distiller=_distillers(config, "teacher.train.distiller", data) if trains else _tester(data),
+            trainer=partial(_trainer, config, "trainer", lambda: _teacher_callbacks(config)),
+            data=data,
+            seed=teacher.seed,
+        ),
+        train=trains,
+        checkpoint=as_path(teacher.checkpoint),
+        cache_dir=as_path(teacher.cache_dir),
+        recipe=_recipe(config, data) if trains else {},
+    )
+
+
+def _tester(data: pl.LightningDataModule) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
+    """For a teacher that is only tested."""
+
+    def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
+        return Distiller(student, teacher, example_input=example_of(data))
+
+    return make
+
+
+def _recipe(config: DictConfig, data: pl.LightningDataModule) -> dict[str, Any]:
+    """Everything that makes a trained teacher what it is, as plain values."""
+    plain = plain_values(config)
+    teacher = plain["teacher"]
+    trainer = {name: value for name, value in plain["trainer"].items() if name not in DISPLAY}
+    train = {name: value for name, value in teacher["train"].items() if name != "trainer"}
+    seen = data.fingerprint() if hasattr(data, "fingerprint") else plain["data"]
+    return {"model": teacher["model"], "train": train, "trainer": trainer, "data": seen, "seed": teacher["seed"]}
+
+
+def _teacher_callbacks(config: DictConfig) -> list[Callback]:
+    """What shows progress, and the teacher's own: the student's choices, such as EMA, do not touch the teacher."""
+    shown = [callback for callback in build_entries(config, "callbacks", Callback) if isinstance(callback, ProgressBar)]
+    return shown + build_entries(config, "teacher.train.callbacks", Callback)
+
+
+def _trainer(
+    config: DictConfig, key: str, own: Callable[[], list[Callback]], role: str, callbacks: Sequence[Callback]
+) -> pl.Trainer:
+    folder = config.output_dir
+    loggers = _loggers(config, role)
+    trainer: pl.Trainer = build_node(
+        config, key, pl.Trainer, callbacks=[*own(), *callbacks], logger=loggers or False, default_root_dir=folder
+    )
+    return trainer
+
+
+def _loggers(config: DictConfig, role: str) -> list[Logger]:
+    """Loggers of one stage; ``???`` in their configs stands for its name."""
+    config = config.copy()
+    for full in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, full, role)
+    return build_entries(config, "logger", Logger)
 
 
 def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: Any) -> Any:
@@ -98,27 +225,6 @@ def _build_error(key: str, error: InstantiationException) -> str:
     return f"Could not build `{full}`: {str(error).splitlines()[0] if cause is None else cause}"
 
 
-def data_facts(data: pl.LightningDataModule) -> dict[str, Any]:
-    """What ``???`` in a config is filled with, by key: facts that only the data knows.
-
-    Raises:
-        TypeError: If the data module does not declare ``num_classes`` and ``example_input``.
-    """
-    for name in ("num_classes", "example_input"):
-        if not hasattr(data, name):
-            raise TypeError(f"Expected `data` to declare `{name}`, but {type(data).__name__} does not: add it there.")
-    classes = getattr(data, "num_classes")  # noqa: B009 - not declared by the base class
-    facts: dict[str, Any] = {"num_classes": classes, "num_labels": classes}
-    example = _example(data)
-    if isinstance(example, Tensor):
-        facts["in_features"] = example[0].numel()
-        if example.ndim == 4:
-            channels, size = example.shape[1], example.shape[-1]
-            facts |= {"in_channels": channels, "in_chans": channels, "num_channels": channels}
-            facts |= {"image_size": size, "img_size": size}
-    return facts
-
-
 def fill_missing(config: DictConfig, facts: Mapping[str, Any]) -> None:
     """Replace each ``???`` by the fact of its key; a logger's stand for the stage and are left.
 
@@ -134,131 +240,7 @@ def fill_missing(config: DictConfig, facts: Mapping[str, Any]) -> None:
         OmegaConf.update(config, full, facts[key])
 
 
-def _saved(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The config of the run that is resumed."""
-    folder = Path(config.resume)
-    others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
-    if others:
-        raise ValueError(
-            f"Expected nothing beside `resume`, since a run goes on with its own config, but got {' '.join(others)}. "
-            "To change something, start a new run from a checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
-        )
-    if not RunFolder(folder).config.is_file():
-        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
-    saved = OmegaConf.load(RunFolder(folder).config)
-    if not isinstance(saved, DictConfig):
-        raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
-    saved.output_dir, saved.resume = str(folder), str(folder)
-    return saved
-
-
-def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.Module:
-    """A network; one that asks for an ``example_input`` gets the data module's."""
-    node = OmegaConf.select(config, key)
-    given: dict[str, Any] = {}
-    if isinstance(node, DictConfig) and "_target_" in node and "example_input" not in node:
-        names = arguments(locate(node["_target_"], key))
-        given = {"example_input": _example(data)} if names and "example_input" in names else {}
-    network: nn.Module = build_node(config, key, nn.Module, **given)
-    return network
-
-
-def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:
-    return StagePlan(
-        distiller=_distillers(config, "distiller", data),
-        trainer=partial(_trainer, config, "trainer", lambda: _entries(config, "callbacks", Callback)),
-        data=data,
-        seed=config.seed,
-    )
-
-
-def _distillers(
-    config: DictConfig, key: str, data: pl.LightningDataModule
-) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
-    def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
-        example = _example(data)
-        built: BaseDistiller = build_node(
-            config, key, BaseDistiller, student=student, teacher=teacher, example_input=example
-        )
-        return built
-
-    return make
-
-
-def _teacher(config: DictConfig) -> TeacherPlan | None:
-    """The teacher's plan: its own seed, data in full, and of the student's training the trainer's other settings."""
-    teacher = config.get("teacher")
-    if teacher is None:
-        return None
-    config = config.copy()
-    trains = teacher.get("train") is not None
-    with open_dict(config):
-        if "seed" in config.data:
-            config.data.seed = teacher.seed
-        if trains:
-            config.trainer = OmegaConf.merge(config.trainer, teacher.train.get("trainer") or {})
-    data = build_node(config, "data", pl.LightningDataModule)
-    data = data.full() if hasattr(data, "full") else data
-    return TeacherPlan(
-        model=partial(_network, config, "teacher.model", data),
-        stage=StagePlan(
-            distiller=_distillers(config, "teacher.train.distiller", data) if trains else _tester(data),
-            trainer=partial(_trainer, config, "trainer", lambda: _teacher_callbacks(config)),
-            data=data,
-            seed=teacher.seed,
-        ),
-        train=trains,
-        checkpoint=_path(teacher.checkpoint),
-        cache_dir=_path(teacher.cache_dir),
-        recipe=_recipe(config, data) if trains else {},
-    )
-
-
-def _tester(data: pl.LightningDataModule) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
-    """For a teacher that is only tested."""
-
-    def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
-        return Distiller(student, teacher, example_input=_example(data))
-
-    return make
-
-
-def _recipe(config: DictConfig, data: pl.LightningDataModule) -> dict[str, Any]:
-    """Everything that makes a trained teacher what it is, as plain values."""
-    plain = _plain(config)
-    teacher = plain["teacher"]
-    trainer = {name: value for name, value in plain["trainer"].items() if name not in DISPLAY}
-    train = {name: value for name, value in teacher["train"].items() if name != "trainer"}
-    seen = data.fingerprint() if hasattr(data, "fingerprint") else plain["data"]
-    return {"model": teacher["model"], "train": train, "trainer": trainer, "data": seen, "seed": teacher["seed"]}
-
-
-def _teacher_callbacks(config: DictConfig) -> list[Callback]:
-    """What shows progress, and the teacher's own: the student's choices, such as EMA, do not touch the teacher."""
-    shown = [callback for callback in _entries(config, "callbacks", Callback) if isinstance(callback, ProgressBar)]
-    return shown + _entries(config, "teacher.train.callbacks", Callback)
-
-
-def _trainer(
-    config: DictConfig, key: str, own: Callable[[], list[Callback]], role: str, callbacks: Sequence[Callback]
-) -> pl.Trainer:
-    folder = config.output_dir
-    loggers = _loggers(config, role)
-    trainer: pl.Trainer = build_node(
-        config, key, pl.Trainer, callbacks=[*own(), *callbacks], logger=loggers or False, default_root_dir=folder
-    )
-    return trainer
-
-
-def _loggers(config: DictConfig, role: str) -> list[Logger]:
-    """Loggers of one stage; ``???`` in their configs stands for its name."""
-    config = config.copy()
-    for full in OmegaConf.missing_keys(config):
-        OmegaConf.update(config, full, role)
-    return _entries(config, "logger", Logger)
-
-
-def _entries(config: DictConfig, key: str, kind: type[Any]) -> list[Any]:
+def build_entries(config: DictConfig, key: str, kind: type[Any]) -> list[Any]:
     """Everything under ``key`` that is not null, each built."""
     entries = OmegaConf.select(config, key)
     if entries is None:
@@ -266,13 +248,45 @@ def _entries(config: DictConfig, key: str, kind: type[Any]) -> list[Any]:
     return [build_node(config, f"{key}.{name}", kind) for name, node in entries.items() if node is not None]
 
 
-def _example(data: pl.LightningDataModule) -> Any:
-    return getattr(data, "example_input")  # noqa: B009 - not declared by the base class
-
-
-def _path(value: str | None) -> Path | None:
+def as_path(value: str | None) -> Path | None:
     return None if value is None else Path(value)
 
 
-def _plain(config: DictConfig | ListConfig, resolve: bool = True) -> Any:
+def plain_values(config: DictConfig | ListConfig, resolve: bool = True) -> Any:
     return OmegaConf.to_container(config, resolve=resolve, throw_on_missing=False)
+
+
+def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
+    """The message for an error that Hydra raised while it composed a config.
+
+    Args:
+        error: What it raised.
+        overrides: What was typed.
+        folder: The folder of configs.
+    """
+    if isinstance(error, MissingConfigException) and error.options:
+        return _unknown_option(error, list(error.options))
+    key = re.search(r"Could not (?:override|delete from config\.) '([^'@]+)", str(error))
+    if key is None:
+        return "\n".join(part for part in (str(error), str(error.__cause__ or "")) if part)
+    return unknown_key(key.group(1), _config_without(key.group(1), overrides, folder))
+
+
+def _unknown_option(error: MissingConfigException, options: list[str]) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    near = difflib.get_close_matches(option, options, n=1)
+    hint = f" Did you mean {group}={near[0]}?" if near else ""
+    return f"Expected `{group}` to be one of {', '.join(options)}, but got {option!r}.{hint}"
+
+
+def _config_without(key: str, overrides: Sequence[str], folder: Path) -> Mapping[str, object]:
+    """The config with what was typed except for ``key``; the default one if that cannot be composed either."""
+    others = [o for o in overrides if not o.startswith("-") and o.lstrip("+~").split("=")[0] != key]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+        try:
+            config = compose("train", [o for o in others if not o.startswith("hydra")])
+        except HydraException:
+            config = compose("train")
+    values = OmegaConf.to_container(config, resolve=False)
+    return {str(name): value for name, value in values.items()} if isinstance(values, dict) else {}

@@ -11,7 +11,7 @@ from typing import Any
 Node = Mapping[str, Any]
 
 # Scalars and groups at the top; `teacher` and `teacher.train` are no constructor's arguments either.
-RUN_KEYS = ("output_dir", "seed", "alpha", "temperature", "baseline", "ckpt_path", "resume", "export")
+RUN_KEYS = ("output_dir", "seed", "alpha", "temperature", "baseline", "ckpt_path", "resume", "export", "teacher_cache")
 GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
     "": (*RUN_KEYS, *GROUPS),

@@ -65,15 +65,15 @@ class BestAndLast(Checkpoint):
         self._adopt_restored_best(trainer)
         if trainer.global_step == 0:
             # An interruption within the first epoch, too, leaves something to go on from.
-            trainer.save_checkpoint(self.last)
+            trainer.save_checkpoint(self.last, weights_only=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = self._score(trainer)
         # The best one first: if the process dies between the two, the epoch is repeated and chosen again.
         if trainer.strategy.reduce_boolean_decision(self._is_better(score)):
             self.best_score, self.best_epoch = score, trainer.current_epoch
-            trainer.save_checkpoint(self.best)
-        trainer.save_checkpoint(self.last)
+            trainer.save_checkpoint(self.best, weights_only=False)
+        trainer.save_checkpoint(self.last, weights_only=False)
 
     def _score(self, trainer: pl.Trainer) -> float | None:
         score = trainer.callback_metrics.get(self.monitor)

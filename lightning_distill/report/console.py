@@ -7,6 +7,8 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+FILE_WIDTH = 120  # columns where the output goes to a file
+
 
 def is_main_process() -> bool:
     """Whether this is the one process that writes and talks."""
@@ -17,4 +19,7 @@ def is_main_process() -> bool:
 def say(message: Any) -> None:
     """Print a line or a table, once for all processes."""
     # Made anew each time, so that it writes to whatever standard output is now.
-    Console(highlight=False, soft_wrap=isinstance(message, str), markup=False).print(message)
+    console = Console(highlight=False, soft_wrap=isinstance(message, str), markup=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    console.print(message)

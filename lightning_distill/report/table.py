@@ -17,15 +17,15 @@ def final_table(metrics: Mapping[str, Mapping[str, Scalar]]) -> Table:
     Args:
         metrics: What ``metrics.json`` holds; roles and numbers that are missing are left out.
     """
-    table = Table(title="Test results", title_justify="left")
+    table = Table(title="On the test split; latency for one sample; agreement with the teacher", title_justify="left")
     table.add_column("")
     columns: list[tuple[str, str, Callable[[float], str]]] = [
         ("accuracy", "test/accuracy", "{:.2%}".format),
         ("loss", "test/student_loss", "{:.4f}".format),
         ("parameters", "parameters", "{:,.0f}".format),
-        ("file size", "file_bytes", file_size),
-        ("CPU latency per sample", "latency_ms", "{:.3f} ms".format),
-        ("teacher agreement", "test/teacher_agreement", "{:.2%}".format),
+        ("file", "file_bytes", file_size),
+        ("CPU latency", "latency_ms", "{:.3f} ms".format),
+        ("agreement", "test/teacher_agreement", "{:.2%}".format),
     ]
     for header, _, _ in columns:
         table.add_column(header, justify="right")

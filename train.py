@@ -29,11 +29,25 @@ def main(config: DictConfig) -> float | None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips, three times a run
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return run(build(config, list(overrides)))
+    try:
+        return run(build(config, list(overrides)))
+    finally:
+        folder = Path(config.output_dir)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # made by Hydra; nothing came of it
+
+
+def typed(overrides: list[str]) -> list[str]:
+    """Overrides as typed, in Hydra's words: it writes ``~group`` for ``group=null``, and refuses it for an empty group."""
+    defaults = OmegaConf.load(CONF / "train.yaml").defaults
+    chosen = {name: option for entry in defaults if entry != "_self_" for name, option in entry.items()}
+    off = {f"{name}=null": name for name in chosen}
+    return [f"~{off[o]}" if o in off else o for o in overrides if o not in off or chosen[off[o]] is not None]
 
 
 def cli() -> int:
     """Call :func:`main` and answer mistakes with one message. Returns the exit code."""
+    sys.argv[1:] = typed(sys.argv[1:])
     details = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors come here as they are
     try:

@@ -17,10 +17,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from lightning_distill import __version__
-from lightning_distill.config_keys import arguments, check_keys, locate, unknown_key
+from lightning_distill.config_keys import arguments, check_keys, known_keys, locate, unknown_key
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
 from lightning_distill.report import RunFolder
@@ -213,6 +214,8 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
                 raise
             # Raised by the call itself: an argument is missing.
             raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
+        except MisconfigurationException as error:
+            raise ValueError(f"Could not build `{key}`: {error}") from error
     if not isinstance(built, kind):
         raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")
     return built
@@ -220,7 +223,7 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
 
 def _build_error(key: str, error: InstantiationException) -> str:
     inner = re.search(r"full_key: (\S+)", str(error))
-    full = f"{key}.{inner.group(1)}" if inner else key
+    full = inner.group(1) if inner else key
     cause = error.__cause__
     return f"Could not build `{full}`: {str(error).splitlines()[0] if cause is None else cause}"
 
@@ -269,7 +272,11 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
     key = re.search(r"Could not (?:override|delete from config\.) '([^'@]+)", str(error))
     if key is None:
         return "\n".join(part for part in (str(error), str(error.__cause__ or "")) if part)
-    return unknown_key(key.group(1), _config_without(key.group(1), overrides, folder))
+    name, config = key.group(1), _config_without(key.group(1), overrides, folder)
+    if name in known_keys(config):
+        typed = next((override for override in overrides if override.split("=")[0] == name), name)
+        return f"The config key `{name}` exists but is not set so far. Put a plus before it to set it: +{typed}"
+    return unknown_key(name, config)
 
 
 def _unknown_option(error: MissingConfigException, options: list[str]) -> str:

@@ -13,6 +13,8 @@ Node = Mapping[str, Any]
 # Scalars and groups at the top; `teacher` and `teacher.train` are no constructor's arguments either.
 RUN_KEYS = ("output_dir", "seed", "alpha", "temperature", "baseline", "ckpt_path", "resume", "export", "teacher_cache")
 GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+# Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
+CHOICES = ("loss", "terms", "experiment", "debug", "sweep")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
     "": (*RUN_KEYS, *GROUPS),
     "teacher": ("model", "checkpoint", "cache_dir", "seed", "train"),
@@ -87,7 +89,7 @@ def known_keys(config: Node) -> list[str]:
         if allowed is None or key in allowed:
             names.add(_join(path, key))
         names.update(_join(path, name) for name in allowed or ())
-    names.update(PLAIN_NODES[""])
+    names.update(PLAIN_NODES[""], CHOICES)
     return sorted(names)
 
 

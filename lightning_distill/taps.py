@@ -41,9 +41,9 @@ class FeatureTaps:
     * A copy of the network and its taps (``copy.deepcopy``, pickle) collects into the copy. Names and values of
       ``state_dict()`` stay as they are.
 
-    ``torch.compile`` traces the hooks into its graph if the taps exist before the first call; a network compiled and
-    called earlier ignores them, and :meth:`read` says so. With gradient checkpointing, use ``use_reentrant=False``:
-    the reentrant form runs blocks without gradients, which ``trained=True`` makes an error.
+    ``torch.compile`` traces the hooks into its graph, without a break, if the taps exist before the first call; a
+    network compiled and called earlier ignores them, and :meth:`read` says so. With gradient checkpointing, use
+    ``use_reentrant=False``: the reentrant form runs blocks without gradients, which ``trained=True`` makes an error.
 
     Args:
         model: Any network; wrapped by ``torch.compile`` or DDP it keeps its own paths.
@@ -203,8 +203,10 @@ class _Store:
         if tensor is None:
             self.features[path] = value
             return
-        self.features[path] = tensor.clone() if path in self.copied else tensor
-        if path not in self.copied and not torch.compiler.is_compiling() and not tensor.is_inference():
+        # Compiled code has no versions to tell whether a feature is overwritten later.
+        copied = path in self.copied or torch.compiler.is_compiling()
+        self.features[path] = tensor.clone() if copied else tensor
+        if not copied and not tensor.is_inference():
             self.versions[path] = tensor._version
 
     def __getstate__(self) -> dict[str, Any]:

@@ -136,15 +136,18 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except UnpicklingError:
+        # torch's own message advises to run the file's code.
+        raise _unreadable(path, "it is no such file, or holds objects besides tensors and plain values") from None
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _unreadable(path: Path, error: Exception | str) -> ValueError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
     return ValueError(
         f"Expected {path} to be a file of weights (safetensors, or a state dict saved by torch), but it cannot be "
-        f"read: {reason} Files that hold pickled objects are not read; save `model.state_dict()` instead."
+        f"read: {reason}. Save `model.state_dict()`; files with pickled objects are not read."
     )
 
 

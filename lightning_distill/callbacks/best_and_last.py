@@ -22,7 +22,8 @@ class BestAndLast(Checkpoint):
     Args:
         folder: Where the two files go.
         monitor: The logged value that decides; without validation batches, the last epoch is the best one.
-        mode: ``"max"`` or ``"min"``. Of equal epochs the first one counts.
+        mode: ``"max"`` or ``"min"``. Of equal epochs the later one counts, which is the calmer one with a
+            learning rate that falls: on small validation sets many epochs are equal.
 
     Attributes:
         best_score: The best value so far, ``None`` before the first epoch.
@@ -39,6 +40,7 @@ class BestAndLast(Checkpoint):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self._restored_best: Path | None = None
+        self._validated = False
 
     @property
     def best(self) -> Path:
@@ -67,27 +69,34 @@ class BestAndLast(Checkpoint):
             # An interruption within the first epoch, too, leaves something to go on from.
             trainer.save_checkpoint(self.last, weights_only=False)
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = not trainer.sanity_checking
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        score = self._score(trainer)
+        score = self._score(trainer) if self._validated else None
+        self._validated = False
         # The best one first: if the process dies between the two, the epoch is repeated and chosen again.
-        if trainer.strategy.reduce_boolean_decision(self._is_better(score)):
+        if trainer.strategy.reduce_boolean_decision(self._is_better(score, trainer.enable_validation)):
             self.best_score, self.best_epoch = score, trainer.current_epoch
             trainer.save_checkpoint(self.best, weights_only=False)
         trainer.save_checkpoint(self.last, weights_only=False)
 
-    def _score(self, trainer: pl.Trainer) -> float | None:
+    def _score(self, trainer: pl.Trainer) -> float:
         score = trainer.callback_metrics.get(self.monitor)
-        if score is None and trainer.enable_validation and trainer.fit_loop.epoch_loop.val_loop._has_run:
+        if score is None:
             raise ValueError(
                 f"Expected the distiller to log `{self.monitor}`, by which the best epoch is chosen, but got "
                 f"{sorted(trainer.callback_metrics)}."
             )
-        return None if score is None else float(score)
+        return float(score)
 
-    def _is_better(self, score: float | None) -> bool:
-        if score is None or self.best_score is None:
+    def _is_better(self, score: float | None, validates: bool) -> bool:
+        if score is None:
+            # An epoch without validation: the best so far if there is nothing to compare.
+            return not validates or self.best_epoch is None
+        if self.best_score is None:
             return True
-        return score > self.best_score if self.mode == "max" else score < self.best_score
+        return score >= self.best_score if self.mode == "max" else score <= self.best_score
 
     def _adopt_restored_best(self, trainer: pl.Trainer) -> None:
         """Bring along the best checkpoint of a run that goes on in another folder."""

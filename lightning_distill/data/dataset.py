@@ -67,7 +67,7 @@ class InMemoryDataset(Dataset[Batch]):
         digest.update(repr(names).encode())
         for tensor in _tensors(self.samples):
             digest.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 

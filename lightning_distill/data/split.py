@@ -48,4 +48,4 @@ def _shares(counts: np.ndarray, size: int) -> np.ndarray:
         shares[np.where(shares > 1, shares - exact, -np.inf).argmax()] -= 1
     while shares.sum() < size:
         shares[np.where(shares < counts, exact - shares, -np.inf).argmax()] += 1
-    return shares
+    return np.asarray(shares)

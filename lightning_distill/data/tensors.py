@@ -136,7 +136,7 @@ class TensorDataModule(LightningDataModule):
             dataset,
             batch_size,
             sampler=sampler,
-            collate_fn=keep_batch,
+            collate_fn=keep_batch,  # type: ignore[arg-type] # it gets a batch, not a list
             drop_last=drop_last,
             # A loader draws one number per pass: from here, so that the global generator is left as it is.
             generator=torch.Generator(),
@@ -155,7 +155,7 @@ def _check_train_samples(train_samples: Any, target: Tensor | None) -> None:
             f"{'None' if target is None else f'{target.dtype} of shape {list(target.shape)}'}. Choose the samples "
             "yourself and leave `train_samples` at None."
         )
-    least, most = len(target.unique()), len(target)
+    least, most = len(torch.unique(target)), len(target)
     if isinstance(train_samples, bool) or not isinstance(train_samples, int) or not least <= train_samples <= most:
         raise ValueError(
             f"Expected `train_samples` to be a whole number from {least} (one sample per class) to {most} (all), but "

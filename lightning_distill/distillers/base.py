@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from lightning_distill.checks import check_fraction
-from lightning_distill.distillers.needs import call_loss, check_weight, lift, loss_needs
+from lightning_distill.distillers.needs import call_loss, check_factory, check_weight, lift, loss_needs
 from lightning_distill.distillers.preflight import check_class_counts
 from lightning_distill.distillers.shipping import ShipsStudent
 from lightning_distill.distillers.stage_metrics import StageMetrics, default_metrics
@@ -95,6 +95,10 @@ class BaseDistiller(ShipsStudent, ABC):
         check_weight("alpha", alpha, check_fraction)
         if distillation_weight is not None:
             check_weight("distillation_weight", distillation_weight)
+        check_factory("optimizer", optimizer, "params -> optimizer", "functools.partial(torch.optim.AdamW, lr=1e-3)")
+        check_factory(
+            "scheduler", scheduler, "optimizer -> scheduler", "functools.partial(CosineAnnealingLR, T_max=10)"
+        )
         self.student = student
         self.teacher = teacher
         self.alpha = alpha
@@ -165,11 +169,11 @@ class BaseDistiller(ShipsStudent, ABC):
         """Every loss of a batch by name, unweighted: ``student_loss``, ``distillation_loss`` and the terms."""
         batch = self.unpack_batch(batch)
         if not self.distils or self.teacher is None:
-            outputs = self._measured = self.read_student(batch.inputs)
+            outputs = self._run_student(batch)
             return {"student_loss": self._student_loss(outputs, batch)}
         with self.terms.capture(self.student, self.teacher):
             teacher_logits = self.teacher_logits(batch)
-            outputs = self._measured = self.read_student(batch.inputs)
+            outputs = self._run_student(batch)
         self._guard.check(teacher_logits, self._where())
         losses = {}
         if batch.target is not None or self.alpha != 0:
@@ -222,6 +226,11 @@ class BaseDistiller(ShipsStudent, ABC):
         distillation = self.alpha if self.distillation_weight is None else self.distillation_weight
         weights = {"student_loss": self.alpha, "distillation_loss": distillation}
         return [name for name, weight in weights.items() if is_scheduled(weight)] + self.terms.scheduled()
+
+    def _run_student(self, batch: Batch) -> StudentOutputs:
+        outputs = self.read_student(batch.inputs)
+        self._measured = StudentOutputs(*(logits.detach() for logits in outputs))  # for the metrics of this step
+        return outputs
 
     def _student_loss(self, outputs: StudentOutputs, batch: Batch) -> Tensor:
         if batch.target is None:

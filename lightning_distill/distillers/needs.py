@@ -64,3 +64,9 @@ def check_weight(name: str, weight: Any, check: Callable[[str, float], None] | N
             check(name, value)
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
             raise ValueError(f"Expected `{name}` to be a number of at least 0 or a schedule, but got {value!r}.")
+
+
+def check_factory(name: str, factory: Any, what: str, example: str) -> None:
+    """Raise unless ``factory`` is ``None`` or can be called."""
+    if factory is not None and not callable(factory):
+        raise TypeError(f"Expected `{name}` to be a factory, {what}, but got {type(factory).__name__}. Pass {example}.")

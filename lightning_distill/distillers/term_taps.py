@@ -61,9 +61,9 @@ class TermTaps:
         features: dict[Role, dict[Path, Tensor]] = {}
         for role, model in zip(ROLES, (student, teacher), strict=True):
             taps = self._on(role, model)
-            with torch.no_grad(), taps:
-                # Uncompiled: a dry run is no reason to wait for a compiler.
-                outputs[role] = dry_run(getattr(model, "_orig_mod", model), example_input, _call)
+            # Uncompiled: a compiled pass takes long to start, and does not tell which features it overwrites.
+            with torch.no_grad(), torch.compiler.set_stance("force_eager"), taps:
+                outputs[role] = dry_run(model, example_input, _call)
             self._copies[role] = taps.protect()
             features[role] = self.read(role)
         return Seen(outputs, features, _image_size(example_input))

@@ -34,8 +34,9 @@ def soft_target_bce_loss(student_logits: Tensor, teacher_logits: Tensor, reducti
     """
     check_choice("reduction", reduction, REDUCTIONS)
     student, teacher = lift_pair(student_logits, teacher_logits)
-    loss = F.binary_cross_entropy_with_logits(student, teacher.sigmoid())
-    return loss * student.shape[1] if reduction == "sum" else loss
+    elements = student.numel()
+    loss = F.binary_cross_entropy_with_logits(student, teacher.sigmoid(), reduction="sum")
+    return loss / (elements // student.shape[1] if reduction == "sum" else elements)
 
 
 class SoftTargetBCELoss(nn.Module):

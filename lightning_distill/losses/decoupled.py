@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_distill.checks import check_positive
 from lightning_distill.losses.logits import check_labels, exclude_class, lift_pair
-from lightning_distill.losses.standardize import standardize_logits
+from lightning_distill.losses.standardize import soften
 from lightning_distill.losses.temperature import Temperature, check_temperature, temperature_at
 
 
@@ -48,9 +48,7 @@ def dkd_loss(
     check_positive("temperature", temperature)
     student, teacher = lift_pair(student_logits, teacher_logits)
     index = check_labels(target, student)
-    if standardize:
-        student, teacher = standardize_logits(student), standardize_logits(teacher)
-    student, teacher = student / temperature, teacher / temperature
+    student, teacher = soften(student, temperature, standardize), soften(teacher, temperature, standardize)
     student_others, teacher_others = exclude_class(student, index), exclude_class(teacher, index)
     target_divergence = F.kl_div(
         _binary_log_probs(student, student_others, index),

@@ -35,8 +35,10 @@ def lift_pair(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, T
             "Add the batch dimension."
         )
     student, teacher = at_least_fp32(student_logits), at_least_fp32(teacher_logits.detach())
-    dtype = torch.promote_types(student.dtype, teacher.dtype)
-    return student.to(dtype), teacher.to(dtype)
+    if student.dtype != teacher.dtype:
+        dtype = torch.promote_types(student.dtype, teacher.dtype)
+        student, teacher = student.to(dtype), teacher.to(dtype)
+    return student, teacher
 
 
 def check_labels(target: Tensor, logits: Tensor) -> Tensor:

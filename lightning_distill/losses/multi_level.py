@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_distill.checks import check_choice, check_positive
@@ -12,6 +14,7 @@ from lightning_distill.losses.logits import lift_pair
 from lightning_distill.losses.precision import full_precision
 from lightning_distill.losses.soft_target import kl_distillation_loss
 
+Pair: TypeAlias = tuple[Tensor, Tensor]
 MLKDVariant = Literal["paper", "code"]
 VARIANTS: tuple[MLKDVariant, ...] = ("paper", "code")
 TEMPERATURES = (2.0, 3.0, 4.0, 5.0, 6.0)
@@ -31,13 +34,10 @@ def batch_relation_loss(student_logits: Tensor, teacher_logits: Tensor, temperat
         ValueError: If the shapes differ or ``temperature`` is not above 0.
 
     Example:
-        >>> import torch
         >>> batch_relation_loss(torch.eye(2), torch.zeros(2, 2), temperature=1.0)
         tensor(0.0228)
     """
-    student, teacher = _soft_predictions(student_logits, teacher_logits, temperature)
-    with full_precision(student):
-        return (teacher @ teacher.T - student @ student.T).square().sum() / student.shape[0]
+    return _batch_relation(*_soft_predictions(student_logits, teacher_logits, temperature))
 
 
 def class_relation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 4.0) -> Tensor:
@@ -52,24 +52,37 @@ def class_relation_loss(student_logits: Tensor, teacher_logits: Tensor, temperat
         ValueError: If the shapes differ or ``temperature`` is not above 0.
 
     Example:
-        >>> import torch
         >>> class_relation_loss(torch.eye(2), torch.zeros(2, 2), temperature=1.0)
         tensor(0.0228)
     """
-    student, teacher = _soft_predictions(student_logits, teacher_logits, temperature)
-    with full_precision(student):
-        return (teacher.T @ teacher - student.T @ student).square().sum() / student.shape[1]
+    return _class_relation(*_soft_predictions(student_logits, teacher_logits, temperature))
+
+
+def _batch_relation(student_probs: Tensor, teacher_probs: Tensor) -> Tensor:
+    with full_precision(student_probs):
+        ours, theirs = student_probs @ student_probs.T, teacher_probs @ teacher_probs.T
+    return F.mse_loss(ours, theirs, reduction="sum") / student_probs.shape[0]
+
+
+def _class_relation(student_probs: Tensor, teacher_probs: Tensor) -> Tensor:
+    with full_precision(student_probs):
+        ours, theirs = student_probs.T @ student_probs, teacher_probs.T @ teacher_probs
+    return F.mse_loss(ours, theirs, reduction="sum") / student_probs.shape[1]
 
 
 def _soft_predictions(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     check_positive("temperature", temperature)
     student, teacher = lift_pair(student_logits, teacher_logits)
-    if student.dim() != 2:
+    _check_matrix(student)
+    return (student / temperature).softmax(dim=1), (teacher / temperature).softmax(dim=1)
+
+
+def _check_matrix(logits: Tensor) -> None:
+    if logits.dim() != 2:
         raise ValueError(
-            f"Expected `student_logits` to have the shape [B, C], but got {list(student.shape)}. Relations between "
+            f"Expected `student_logits` to have the shape [B, C], but got {list(logits.shape)}. Relations between "
             "positions of a map are not defined: pool or flatten it."
         )
-    return (student / temperature).softmax(dim=1), (teacher / temperature).softmax(dim=1)
 
 
 def mlkd_loss(
@@ -104,35 +117,42 @@ def mlkd_loss(
             multiple of ``views``.
 
     Example:
-        >>> import torch
         >>> mlkd_loss(torch.eye(3), torch.zeros(3, 3), temperatures=[4.0])
         tensor(0.1141)
     """
     check_choice("variant", variant, VARIANTS)
     student, teacher = lift_pair(student_logits, teacher_logits)
+    _check_matrix(student)
     _check_views(student, views)
     pairs = list(zip(student.chunk(views), teacher.chunk(views), strict=True))
     if variant == "code":
         return _published_code(pairs, temperatures, standardize)
-    total = student.new_zeros(())
-    for view in pairs:
-        for temperature in temperatures:
-            total = total + kl_distillation_loss(*view, temperature, standardize=standardize)
-            total = total + batch_relation_loss(*view, temperature) + class_relation_loss(*view, temperature)
-    return total
+    parts = [part for view in pairs for part in _parts(view, temperatures, standardize)]
+    return torch.stack(parts).sum()
 
 
-def _published_code(pairs: Sequence[tuple[Tensor, Tensor]], temperatures: Sequence[float], standardize: bool) -> Tensor:
+def _parts(view: Pair, temperatures: Sequence[float], standardize: bool) -> Iterator[Tensor]:
+    """Soft targets, relation between samples and relation between classes at each temperature in turn."""
+    for temperature in temperatures:
+        student, teacher = (F.log_softmax(logits / temperature, dim=1) for logits in view)
+        if standardize:
+            yield kl_distillation_loss(*view, temperature, standardize=True)
+        else:
+            yield F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+        student_probs, teacher_probs = student.exp(), teacher.exp()
+        yield _batch_relation(student_probs, teacher_probs)
+        yield _class_relation(student_probs, teacher_probs)
+
+
+def _published_code(pairs: Sequence[Pair], temperatures: Sequence[float], standardize: bool) -> Tensor:
     first = pairs[0]
     probabilities = first[1].softmax(dim=1)
     samples = _share_up_to_median(probabilities.amax(dim=1))
     classes = _share_up_to_median(probabilities.sum(dim=0))
-    total = first[0].new_zeros(())
-    for temperature in temperatures:
-        total = total + samples * kl_distillation_loss(*first, temperature, standardize=standardize)
-        total = total + samples * batch_relation_loss(*first, temperature)
-        total = total + classes * class_relation_loss(*first, temperature)
-        for second in pairs[1:]:
+    parts = torch.stack(list(_parts(first, temperatures, standardize))).view(-1, 3).sum(dim=0)
+    total = samples * (parts[0] + parts[1]) + classes * parts[2]
+    for second in pairs[1:]:
+        for temperature in temperatures:
             view = first if temperature in MISTAKEN else second
             total = total + kl_distillation_loss(*view, temperature, standardize=standardize)
     return total
@@ -154,7 +174,6 @@ class MLKDLoss(nn.Module):
     """Module form of :func:`mlkd_loss`.
 
     Example:
-        >>> import torch
         >>> MLKDLoss(temperatures=[4.0])(torch.eye(3), torch.zeros(3, 3))
         tensor(0.1141)
     """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_distill.checks import check_choice
-from lightning_distill.losses.logits import lift_pair, unit_direction
+from lightning_distill.losses.logits import lift_pair
 
 ClassReduction = Literal["sum", "mean"]
 REDUCTIONS: tuple[ClassReduction, ...] = ("sum", "mean")
@@ -31,17 +33,16 @@ def mse_logits_loss(
         ValueError: If the shapes differ or ``reduction`` is unknown.
 
     Example:
-        >>> import torch
         >>> mse_logits_loss(torch.eye(3), torch.eye(3).flip(0))
         tensor(1.3333)
     """
     check_choice("reduction", reduction, REDUCTIONS)
     student, teacher = lift_pair(student_logits, teacher_logits)
-    difference = student - teacher
     if center:
-        difference = difference - difference.mean(dim=1, keepdim=True)
-    loss = difference.square().mean()
-    return loss * student.shape[1] if reduction == "sum" else loss
+        student, teacher = _centered(student), _centered(teacher)
+    elements = student.numel()
+    loss = F.mse_loss(student, teacher, reduction="sum")
+    return loss / (elements // student.shape[1] if reduction == "sum" else elements)
 
 
 def cosine_logits_loss(student_logits: Tensor, teacher_logits: Tensor, center: bool = False) -> Tensor:
@@ -59,22 +60,30 @@ def cosine_logits_loss(student_logits: Tensor, teacher_logits: Tensor, center: b
         ValueError: If the shapes differ.
 
     Example:
-        >>> import torch
         >>> cosine_logits_loss(torch.eye(3), torch.eye(3).flip(0))
         tensor(0.6667)
     """
     student, teacher = lift_pair(student_logits, teacher_logits)
     if center:
-        student = student - student.mean(dim=1, keepdim=True)
-        teacher = teacher - teacher.mean(dim=1, keepdim=True)
-    return 1 - (unit_direction(student) * unit_direction(teacher)).sum(dim=1).mean()
+        student, teacher = _centered(student), _centered(teacher)
+    scale = _norm(student) * _norm(teacher)
+    return 1 - ((student * teacher).sum(dim=1) / scale).mean()
+
+
+def _centered(logits: Tensor) -> Tensor:
+    return logits - logits.mean(dim=1, keepdim=True)
+
+
+def _norm(logits: Tensor) -> Tensor:
+    """Norms over the classes; 1 for zeros, whose cosine is then 0 with a gradient of ordinary size."""
+    norm: Tensor = torch.linalg.vector_norm(logits, dim=1)
+    return norm.add(norm == 0)
 
 
 class MSELogitsLoss(nn.Module):
     """Module form of :func:`mse_logits_loss`.
 
     Example:
-        >>> import torch
         >>> MSELogitsLoss()(torch.eye(3), torch.eye(3).flip(0))
         tensor(1.3333)
     """
@@ -96,7 +105,6 @@ class CosineLogitsLoss(nn.Module):
     """Module form of :func:`cosine_logits_loss`.
 
     Example:
-        >>> import torch
         >>> CosineLogitsLoss()(torch.eye(3), torch.eye(3).flip(0))
         tensor(0.6667)
     """

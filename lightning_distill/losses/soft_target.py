@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lightning_distill.checks import check_positive
 from lightning_distill.losses.logits import lift_pair
-from lightning_distill.losses.standardize import standardize_logits
+from lightning_distill.losses.standardize import soften
 from lightning_distill.losses.temperature import Temperature, check_temperature, temperature_at
 
 
@@ -42,10 +42,9 @@ def kl_distillation_loss(
     """
     check_positive("temperature", temperature)
     student, teacher = lift_pair(student_logits, teacher_logits)
-    if standardize:
-        student, teacher = standardize_logits(student, class_dim), standardize_logits(teacher, class_dim)
-    student_log_probs = F.log_softmax(student / temperature, dim=class_dim)
-    teacher_log_probs = F.log_softmax(teacher / temperature, dim=class_dim)
+    student = soften(student, temperature, standardize, class_dim)
+    teacher = soften(teacher, temperature, standardize, class_dim)
+    student_log_probs, teacher_log_probs = F.log_softmax(student, dim=class_dim), F.log_softmax(teacher, dim=class_dim)
     divergence = F.kl_div(student_log_probs, teacher_log_probs, reduction="sum", log_target=True)
     samples = student_logits.numel() // student_logits.shape[class_dim]
     return divergence * (temperature**2 / samples)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
 
 from lightning_distill.distillers import BaseDistiller
-from lightning_distill.pipeline.plan import Plan
+from lightning_distill.pipeline.plan import Plan, TeacherPlan
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import cache_file, make_teacher
 from lightning_distill.report.folder import RunFolder
@@ -24,19 +26,37 @@ def preflight(plan: Plan) -> None:
         ValueError: If parts do not fit each other.
     """
     check_folder(plan.folder, plan.resumes)
-    teacher = None
-    if plan.teacher is not None:
-        check_writable(cache_file(plan.teacher))
-        teacher = make_teacher(plan.teacher)
-        if plan.teacher.train and plan.teacher.checkpoint is None:
-            check_optimizer(plan.teacher.stage.distiller(plan.teacher.model(), None))
+    teacher = None if plan.teacher is None else check_teacher(plan.teacher)
     stage = Stage("student", plan.stage, plan.folder)
-    check_optimizer(stage.make(plan.student, teacher))
-    if plan.teacher is not None and plan.baseline:
-        check_optimizer(stage.make(plan.student, None))
+    with accepts("student"):
+        distiller = stage.make(plan.student, teacher)
+    check_optimizer("the student", distiller)
     if plan.ckpt_path is not None:
-        check_checkpoint(plan.ckpt_path, stage.make(plan.student, teacher))
+        check_checkpoint(plan.ckpt_path, distiller)
+    if teacher is not None and plan.baseline:
+        check_optimizer("the baseline", stage.make(plan.student, None))
     plan.stage.trainer("student", [])
+
+
+def check_teacher(plan: TeacherPlan) -> nn.Module:
+    """The teacher's network, not trained yet, after everything about it was tried."""
+    check_writable(cache_file(plan))
+    model = make_teacher(plan)
+    with accepts("teacher"):
+        distiller = plan.stage.distiller(model, None)
+    if plan.train and plan.checkpoint is None:
+        check_optimizer("the teacher", distiller)
+        plan.stage.trainer("teacher", [])
+    return model
+
+
+@contextmanager
+def accepts(role: str) -> Iterator[None]:
+    """Say whose fault it is when a network cannot be run on the data's example."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(f"Expected the {role} to accept the data's `example_input`, but it raised: {error}") from error
 
 
 def check_folder(folder: RunFolder, resumes: bool) -> None:
@@ -62,10 +82,13 @@ def check_writable(file: Path | None) -> None:
         )
 
 
-def check_optimizer(distiller: BaseDistiller) -> None:
+def check_optimizer(whose: str, distiller: BaseDistiller) -> None:
     """Build the optimizer and the scheduler once, unless a subclass has its own way, which may need a Trainer."""
     if type(distiller).configure_optimizers is BaseDistiller.configure_optimizers:
-        distiller.configure_optimizers()
+        try:
+            distiller.configure_optimizers()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"Could not build the optimizer or the scheduler of {whose}: {error}") from error
 
 
 def check_checkpoint(path: Path, distiller: nn.Module) -> None:

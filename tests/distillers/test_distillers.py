@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -237,6 +238,18 @@ def test_a_teacher_that_returns_nan__stops_at_once_and_names_the_batch() -> None
     assert bool(student.weight.isfinite().all())
 
 
+def test_an_optimizer_that_is_no_factory() -> None:
+    student = nn.Linear(4, 3)
+    with pytest.raises(TypeError, match="Expected `optimizer` to be a factory, params -> optimizer, but got SGD"):
+        Distiller(student, optimizer=torch.optim.SGD(student.parameters(), lr=0.1))  # type: ignore[arg-type]
+
+
+def test_a_copy_may_be_made_between_steps() -> None:
+    distiller = classic()
+    distiller.compute_losses((IMAGES, LABELS))
+    assert copy.deepcopy(distiller).teacher is distiller.teacher
+
+
 def test_without_optimizer() -> None:
     with pytest.raises(ValueError, match=r"Expected `optimizer` of Distiller.*configure_optimizers"):
         trainer().fit(classic(optimizer=None), loader())
@@ -289,3 +302,30 @@ def test_resume_equals_uninterrupted__bit_for_bit(tmp_path: Any) -> None:
     trainer(max_epochs=4).fit(rest, loader(), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
     assert torch.equal(whole.student.weight, rest.student.weight)
     assert not torch.equal(half.student.weight, rest.student.weight)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:It is recommended to use `self.log")
+@pytest.mark.filterwarnings("ignore:Using `DistributedSampler` with the dataloaders")
+@pytest.mark.parametrize("kind", ["classic", "deit", "baseline"])
+def test_ddp__two_processes_equal_one(kind: str) -> None:
+    """Same global batch, same start: the mean of two processes' gradients is the gradient of the whole batch."""
+
+    def make() -> Any:
+        torch.manual_seed(0)
+        teacher = None if kind == "baseline" else nn.Linear(4, 3)
+        distiller_type: Any = Distiller if kind == "classic" else DeiTDistiller
+        student = nn.Linear(4, 3) if kind == "classic" else Pair()
+        return distiller_type(student, teacher, optimizer=SGD, example_input=IMAGES[:2])
+
+    def fit(**kwargs: Any) -> Any:
+        distiller = make()
+        size = 16 // kwargs["devices"]
+        fitted = trainer(max_epochs=2, **kwargs)
+        fitted.fit(distiller, DataLoader(TensorDataset(IMAGES, LABELS), batch_size=size))
+        return distiller.student.state_dict()
+
+    one, two = fit(devices=1), fit(devices=2, strategy="ddp_spawn")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value)

@@ -18,7 +18,6 @@ from lightning_distill.distillers import Distiller
 from lightning_distill.distillers.terms import Term, TermSet
 from lightning_distill.losses import KLDistillationLoss
 from lightning_distill.schedules import LinearWarmup
-from lightning_distill.taps import FeatureTaps
 from lightning_distill.teachers import FrozenTeacher
 from lightning_distill.types import Batch
 
@@ -304,16 +303,45 @@ def test_compute__a_layer_for_two_terms_is_tapped_once(pair) -> None:
     assert torch.equal(losses["a"], losses["b"])
 
 
+class BothProjected(nn.Module):
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.student, self.teacher = nn.Linear(student_channels, 2), nn.Linear(teacher_channels, 2)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return F.mse_loss(self.student(student), self.teacher(teacher))
+
+
 def test_compute__teacher_in_another_precision(pair) -> None:
     student, teacher = pair[0].double(), pair[1]
     terms = TermSet.build(
-        {"srrl": Term(Headed, student="fc:input", teacher="fc:input", teacher_head="fc")}, student, teacher, IMAGES
+        {"crd": Term(BothProjected, student="fc:input", teacher="fc:input")}, student, teacher, IMAGES
     )
-    assert terms.losses["srrl"].project.weight.dtype == torch.float64
+    assert terms.losses["crd"].teacher.weight.dtype == torch.float64
     with terms.capture(student, teacher):
         logits = student(IMAGES.double()), teacher(IMAGES)
-    loss = terms.compute(Batch(IMAGES), logits[0], logits[1].double(), 0.0)["srrl"]
-    assert loss.dtype == torch.float64
+    assert terms.compute(Batch(IMAGES), *logits, 0.0)["crd"].dtype == torch.float64
+
+
+def test_build__freezes_the_copy_of_a_head(pair) -> None:
+    student, teacher = pair[0], Net(6)
+    terms = TermSet.build(
+        {"srrl": Term(Headed, 1.0, "fc:input", "fc:input", teacher_head="fc")}, student, teacher, IMAGES
+    )
+    assert teacher.fc.weight.requires_grad
+    assert not terms.losses["srrl"].head.weight.requires_grad
+
+
+def test_compute__compiled_networks_give_the_same(pair) -> None:
+    student, teacher = pair
+    student.eval()
+    hint = {"ab": Term(lambda s, t: s.mean() - t.mean(), student="norm", teacher="norm")}
+    expected = run(TermSet.build(hint, student, teacher, IMAGES), student, teacher, Batch(IMAGES))
+    torch._dynamo.reset()
+    compiled = torch.compile(student, backend="eager"), FrozenTeacher(torch.compile(teacher.model, backend="eager"))
+    terms = TermSet.build(hint, *compiled, IMAGES)
+    for _ in range(2):
+        assert torch.allclose(run(terms, *compiled, Batch(IMAGES))["ab"], expected["ab"])
 
 
 def test_capture__follows_a_replaced_teacher(pair) -> None:
@@ -332,12 +360,12 @@ def test_copy__shares_the_teacher_and_computes_the_same(pair) -> None:
     terms = TermSet.build({"hint": Term(nn.MSELoss(), 1.0, "conv", "conv", adapter="conv")}, student, teacher, IMAGES)
     before = run(terms, student, teacher, Batch(IMAGES))["hint"]
     student_copy, terms_copy = copy.deepcopy((student, terms))
+    assert set(terms_copy._taps._taps) == {"student"}
     with torch.no_grad():
         student.conv.weight.zero_()
     after = run(terms_copy, student_copy, teacher, Batch(IMAGES))["hint"]
     assert torch.equal(before, after)
     assert not torch.equal(run(terms, student, teacher, Batch(IMAGES))["hint"], after)
-    assert isinstance(terms_copy._taps._taps["teacher"], FeatureTaps)
 
 
 def test_pickle__computes_the_same(pair) -> None:

@@ -38,7 +38,7 @@ def main(config: DictConfig) -> float | None:
 
 
 def typed(overrides: list[str]) -> list[str]:
-    """Overrides as typed, in Hydra's words: it writes ``~group`` for ``group=null``, and refuses it for an empty group."""
+    """Overrides in Hydra's words: ``~group`` for ``group=null``, which is left out where a group is empty anyway."""
     defaults = OmegaConf.load(CONF / "train.yaml").defaults
     chosen = {name: option for entry in defaults if entry != "_self_" for name, option in entry.items()}
     off = {f"{name}=null": name for name in chosen}

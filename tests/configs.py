@@ -49,7 +49,8 @@ def files(folder: Path) -> list[str]:
 def script() -> ModuleType:
     """``train.py`` as a module."""
     spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -15,6 +15,7 @@ from lightning_distill.losses.multi_level import MLKDLoss, batch_relation_loss, 
 from lightning_distill.losses.normalized import NKDLoss
 from lightning_distill.losses.pearson import DISTLoss
 from lightning_distill.losses.pearson_plus import DISTPlusLoss
+from lightning_distill.losses.regression import MSELogitsLoss
 from lightning_distill.losses.similarity_direction import SKDLoss
 from lightning_distill.losses.soft_target import KLDistillationLoss
 from lightning_distill.losses.weighted import WSLDLoss
@@ -155,6 +156,11 @@ def dist_plus(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Ten
     return collect(entry, value, inputs)
 
 
+def mse(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
+    inputs = read_inputs(entry, arrays, dtype)
+    return collect(entry, MSELogitsLoss(reduction="mean")(inputs["student"], inputs["teacher"]), inputs)
+
+
 HANDLERS: dict[str, Handler] = {
     "KD": kd,
     "KD (no T^2 path)": kd_without_t2,
@@ -181,6 +187,7 @@ HANDLERS: dict[str, Handler] = {
     "MFT (corrected teacher KD)": mft,
     "SKD instance": skd,
     "SKD direction": skd,
+    "MSE": mse,
     "soft-target BCE (deit cosub term)": bce,
 }
 

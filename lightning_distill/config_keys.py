@@ -140,18 +140,18 @@ def arguments(target: Any) -> frozenset[str] | None:
     if not inspect.isclass(target):
         return _signature(target)
     names: frozenset[str] = frozenset()
-    for owner in (base for base in target.__mro__ if "__init__" in vars(base)):
-        if owner is object:
-            break
+    owners = [base for base in target.__mro__ if "__init__" in vars(base) and base is not object]
+    for owner in owners:
+        # These take *args and **kwargs to be a good parent to several classes; they use none.
+        if owner.__module__ in ("torch.nn.modules.module", "pytorch_lightning.core.module"):
+            return names
         found = _signature(owner, open_end=True)
         if found is None:
             return None
-        names |= found - {"*"}
+        names |= found - {"*", "self"}
         if "*" not in found:
-            return names - {"self"}
-        if owner.__module__.startswith(("torch.nn", "pytorch_lightning.core")):
-            break
-    return None if names else frozenset()
+            return names
+    return None if owners else names
 
 
 def _signature(function: Any, open_end: bool = False) -> frozenset[str] | None:

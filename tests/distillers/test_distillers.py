@@ -329,3 +329,24 @@ def test_ddp__two_processes_equal_one(kind: str) -> None:
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value)
+
+
+class Tokens(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(11, width), nn.Linear(width, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        states = self.embedding(input_ids) * attention_mask.unsqueeze(-1)
+        return SimpleNamespace(logits=self.fc(states.sum(1)))
+
+
+def test_mappings_as_inputs__are_keyword_arguments(tmp_path: Any) -> None:
+    torch.manual_seed(0)
+    inputs = {"input_ids": torch.randint(0, 11, (4, 6)), "attention_mask": torch.ones(4, 6, dtype=torch.long)}
+    distiller = Distiller(Tokens(4), Tokens(8), example_input=inputs)
+    losses = distiller.compute_losses({**inputs, "labels": LABELS[:4]})
+    torch.testing.assert_close(losses["student_loss"], F.cross_entropy(distiller(inputs), LABELS[:4]))
+    distiller.save(tmp_path / "student.pt2")
+    program = torch.export.load(tmp_path / "student.pt2").module()
+    torch.testing.assert_close(program(inputs), distiller(inputs).detach())

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FAMILIES = ("logits", "features", "relations")
+FAMILIES = ("logits", "maps", "heads", "relations", "transformers")
 
 Features = Tensor | tuple[Tensor, ...]
 

@@ -19,7 +19,7 @@ CONF = Path(__file__).parent / "conf"
 OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new, replace=True)
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(config: DictConfig) -> float | None:
     """Run what ``config`` says and return the student's best ``val/accuracy``, for a sweep to maximise."""
     # Imported here, so that --help and a misspelt choice are answered at once.

@@ -12,12 +12,14 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from lightning_distill import __version__
@@ -64,14 +66,14 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
 def _saved(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config of the run that is resumed."""
     folder = Path(config.resume)
+    if not RunFolder(folder).config.is_file():
+        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
     others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
     if others:
         raise ValueError(
             f"Expected nothing beside `resume`, since a run goes on with its own config, but got {' '.join(others)}. "
             "To change something, start a new run from a checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
         )
-    if not RunFolder(folder).config.is_file():
-        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
     saved = OmegaConf.load(RunFolder(folder).config)
     if not isinstance(saved, DictConfig):
         raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
@@ -174,7 +176,20 @@ def _trainer(
     trainer: pl.Trainer = build_node(
         config, key, pl.Trainer, callbacks=[*own(), *callbacks], logger=loggers or False, default_root_dir=folder
     )
+    if trainer.world_size > 1 and _sweeps_in_one_process():
+        # Lightning starts the other processes once, with the command line that was typed: the whole sweep.
+        raise ValueError(
+            f"Expected `trainer.devices` to be 1 in a sweep, but got {trainer.world_size} processes. Sweep with one "
+            "device for each run, or with a Hydra launcher that gives every run a process of its own."
+        )
     return trainer
+
+
+def _sweeps_in_one_process() -> bool:
+    if not HydraConfig.initialized():
+        return False
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN and str(hydra.launcher["_target_"]).endswith("BasicLauncher")
 
 
 def _loggers(config: DictConfig, role: str) -> list[Logger]:

@@ -139,8 +139,8 @@ def _read_torch(path: Path) -> Any:
     except UnpicklingError:
         # torch's own message advises to run the file's code.
         raise _unreadable(path, "it is no such file, or holds objects besides tensors and plain values") from None
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise _unreadable(path, error) from None
+    except Exception as error:  # whatever the bytes of a file that is something else make the reader do
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception | str) -> ValueError:

@@ -132,7 +132,7 @@ def test_entry__null_is_off_and_others_build(tmp_path: Path) -> None:
 
 def test_entry__of_another_kind_is_an_error(tmp_path: Path) -> None:
     plan = planned(tmp_path, "+callbacks.mine._target_=torch.nn.Identity", "trainer=cpu")
-    with pytest.raises(TypeError, match="Expected `callbacks.mine` to build a Callback, but got a Identity"):
+    with pytest.raises(TypeError, match=r"Expected `callbacks\.mine` to build a Callback, but got a Identity"):
         plan.stage.trainer("student", [])
 
 
@@ -187,7 +187,7 @@ def test_resume__refuses_other_settings(tmp_path: Path) -> None:
     again = build(composed(f"resume={tmp_path}"), [f"resume={tmp_path}"])
     assert again.resumes
     assert again.facts["alpha"] == 0.3
-    with pytest.raises(ValueError, match="Expected nothing beside `resume`.*but got alpha=0.5"):
+    with pytest.raises(ValueError, match=r"Expected nothing beside `resume`.*but got alpha=0\.5"):
         build(composed(f"resume={tmp_path}", "alpha=0.5"), [f"resume={tmp_path}", "alpha=0.5"])
 
 

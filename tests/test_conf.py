@@ -78,7 +78,7 @@ def test_loss__trains_the_student(option: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", [o for o in options("trainer") if o not in ("gpu",)])
 def test_trainer__builds(option: str, tmp_path: Path) -> None:
     plan = planned(tmp_path, f"trainer={option}", "trainer.accelerator=cpu", "callbacks.progress_bar=null")
-    assert plan.stage.trainer("student", []).max_epochs == 100
+    assert plan.stage.trainer("student", []).max_epochs == composed().trainer.max_epochs
 
 
 @pytest.mark.parametrize("option", options("optimizer"))

@@ -34,7 +34,7 @@ def test_unknown_suffix(tmp_path: Any) -> None:
 
 
 def test_missing_example(tmp_path: Any) -> None:
-    with pytest.raises(ValueError, match="Expected `example_input` for .pt2, but got None"):
+    with pytest.raises(ValueError, match=r"Expected `example_input` for \.pt2, but got None"):
         export.save(nn.Identity(), tmp_path / "student.pt2")
 
 

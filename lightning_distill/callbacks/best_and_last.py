@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loops.loop import _Loop
 from pytorch_lightning.utilities import rank_zero_warn
 
 
@@ -16,8 +18,9 @@ class BestAndLast(Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``, both written at the end of an epoch, and ``last.ckpt`` also at the start.
 
     Lightning's ``ModelCheckpoint`` writes ``last.ckpt`` only in epochs that were the best so far, numbers its files
-    when one exists, and forgets the best score when a run goes on in another folder. This one does none of that: a
-    resumed run has the files and the choice of an uninterrupted one.
+    when one exists, and forgets the best score when a run goes on in another folder. This one does none of that, and
+    makes up for what Lightning loses between the end of an epoch and the next: a resumed run equals an uninterrupted
+    one bit for bit, in its files and in the epoch that is chosen.
 
     Args:
         folder: Where the two files go.
@@ -39,8 +42,9 @@ class BestAndLast(Checkpoint):
         self.mode = mode
         self.best_score: float | None = None
         self.best_epoch: int | None = None
-        self._restored_best: Path | None = None
         self._validated = False
+        self._plateaus: dict[int, float] = {}
+        self._restored: dict[str, Any] | None = None
 
     @property
     def best(self) -> Path:
@@ -57,14 +61,26 @@ class BestAndLast(Checkpoint):
         return "BestAndLast"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "best_path": str(self.best.absolute())}
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "best_path": str(self.best.absolute()),
+            "plateaus": self._plateaus,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
-        self._restored_best = Path(state_dict["best_path"])
+        self._restored = dict(state_dict)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._restored is not None:
+            self._adopt_best(trainer, Path(self._restored["best_path"]))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._adopt_restored_best(trainer)
+        if self._restored is not None and trainer.global_step > 0:
+            step_plateaus(trainer, pl_module, self._restored["plateaus"])
+            start_next_epoch(trainer)
+        self._restored = None
         if trainer.global_step == 0:
             # An interruption within the first epoch, too, leaves something to go on from.
             trainer.save_checkpoint(self.last, weights_only=False)
@@ -75,6 +91,7 @@ class BestAndLast(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         score = self._score(trainer) if self._validated else None
         self._validated = False
+        self._plateaus = plateau_values(trainer)
         # The best one first: if the process dies between the two, the epoch is repeated and chosen again.
         if trainer.strategy.reduce_boolean_decision(self._is_better(score, trainer.enable_validation)):
             self.best_score, self.best_epoch = score, trainer.current_epoch
@@ -98,10 +115,9 @@ class BestAndLast(Checkpoint):
             return True
         return score >= self.best_score if self.mode == "max" else score <= self.best_score
 
-    def _adopt_restored_best(self, trainer: pl.Trainer) -> None:
+    def _adopt_best(self, trainer: pl.Trainer, source: Path) -> None:
         """Bring along the best checkpoint of a run that goes on in another folder."""
-        source, self._restored_best = self._restored_best, None
-        if source is None or self.best_score is None or source == self.best.absolute():
+        if self.best_epoch is None or source == self.best.absolute():
             return
         if not source.exists():
             rank_zero_warn(f"The best checkpoint so far, {source}, is gone: the best epoch is chosen from here on.")
@@ -109,6 +125,38 @@ class BestAndLast(Checkpoint):
         elif trainer.is_global_zero:
             copy_atomically(source, self.best)
         trainer.strategy.barrier("adopt_best")
+
+
+def plateau_values(trainer: pl.Trainer) -> dict[int, float]:
+    """What schedulers that follow a value will be told after this epoch's checkpoint was written, by position."""
+    due = {
+        index: trainer.callback_metrics.get(str(config.monitor))
+        for index, config in enumerate(trainer.lr_scheduler_configs)
+        if config.reduce_on_plateau
+        and config.interval == "epoch"
+        and not (trainer.current_epoch + 1) % config.frequency
+    }
+    return {index: float(value) for index, value in due.items() if value is not None}
+
+
+def step_plateaus(trainer: pl.Trainer, pl_module: pl.LightningModule, values: Mapping[int, float]) -> None:
+    """Tell schedulers what they were told after the checkpoint was written: Lightning steps them last in an epoch."""
+    for index, value in values.items():
+        pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
+
+
+def start_next_epoch(trainer: pl.Trainer) -> None:
+    """Go on with the epoch after the one that the checkpoint ended.
+
+    With ``max_steps``, Lightning would otherwise end that epoch a second time, without batches, and be one epoch ahead
+    in the order of the samples from then on.
+    """
+    loop = trainer.fit_loop
+    current: Any
+    for current in (loop.epoch_progress.current, loop.epoch_progress.total):
+        current.completed = current.started = current.ready = current.processed
+    _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined] # past the loop's own setter, which keeps it set
+    loop.reset_restart_stage()
 
 
 def copy_atomically(source: Path, target: Path) -> None:

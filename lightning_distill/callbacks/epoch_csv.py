@@ -25,26 +25,25 @@ class EpochCsv(Checkpoint):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.path = Path(path)
-        self._rows: list[dict[str, str]] = []
+        self._rows: list[dict[str, str]] | None = None
         self._lr = ""
 
     @property
     def state_key(self) -> str:
         return "EpochCsv"
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        known = self._read() if trainer.current_epoch > 0 else []
-        self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
-
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._rows is None:
+            known = self._read() if trainer.current_epoch > 0 else []
+            self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
         self._lr = format(trainer.optimizers[0].param_groups[0]["lr"], ".6g") if trainer.optimizers else ""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logged = {name: format(float(value), ".6g") for name, value in trainer.callback_metrics.items()}
         row = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), "lr": self._lr, **logged}
-        self._rows.append(row)
+        self._rows = [*(self._rows or []), row]
         if trainer.is_global_zero:
-            self._write()
+            self._write(self._rows)
 
     def _read(self) -> list[dict[str, str]]:
         if not self.path.exists():
@@ -52,12 +51,12 @@ class EpochCsv(Checkpoint):
         with self.path.open(newline="") as file:
             return list(csv.DictReader(file))
 
-    def _write(self) -> None:
-        names = {name for row in self._rows for name in row}
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        names = {name for row in rows for name in row}
         columns = [*FIRST_COLUMNS, *sorted(names - set(FIRST_COLUMNS))]
         part = self.path.with_name(f"{self.path.name}.part")
         with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(rows)
         os.replace(part, self.path)

@@ -1,49 +1,81 @@
 """Distillation losses: pure functions of tensors, each with a thin module."""
 
+from lightning_distill.losses.ab import ABLoss, ab_loss
 from lightning_distill.losses.bce import SoftTargetBCELoss, soft_target_bce_loss
 from lightning_distill.losses.corrected import MFTLoss, mft_loss
 from lightning_distill.losses.curriculum import CTKDLoss
 from lightning_distill.losses.decoupled import DKDLoss, dkd_loss
+from lightning_distill.losses.factor import FTLoss, Paraphraser, Translator, ft_loss
 from lightning_distill.losses.hard_target import HardDistillationLoss, hard_distillation_loss
+from lightning_distill.losses.hint import HintLoss, hint_loss
+from lightning_distill.losses.mgd import MGDLoss, mgd_loss
 from lightning_distill.losses.multi_level import MLKDLoss, batch_relation_loss, class_relation_loss, mlkd_loss
 from lightning_distill.losses.normalized import NKDLoss, nkd_loss
+from lightning_distill.losses.ofd import OFDLoss, ofd_loss
+from lightning_distill.losses.pad import PADL2Loss, pad_l2_loss
 from lightning_distill.losses.pearson import DISTLoss, dist_loss
 from lightning_distill.losses.pearson_plus import DISTPlusLoss, dist_plus_loss
 from lightning_distill.losses.regression import CosineLogitsLoss, MSELogitsLoss, cosine_logits_loss, mse_logits_loss
+from lightning_distill.losses.review import ReviewKDLoss, hcl_loss
+from lightning_distill.losses.similarity import SPLoss, sp_loss
 from lightning_distill.losses.similarity_direction import SKDLoss, skd_loss
+from lightning_distill.losses.simkd import SimKDLoss, simkd_loss
 from lightning_distill.losses.soft_target import KLDistillationLoss, kl_distillation_loss
+from lightning_distill.losses.srrl import SRRLLoss, srrl_loss
 from lightning_distill.losses.standardize import standardize_logits
 from lightning_distill.losses.weighted import WSLDLoss, wsld_loss
 
 __all__ = [
+    "ABLoss",
     "CTKDLoss",
     "CosineLogitsLoss",
     "DISTLoss",
     "DISTPlusLoss",
     "DKDLoss",
+    "FTLoss",
     "HardDistillationLoss",
+    "HintLoss",
     "KLDistillationLoss",
     "MFTLoss",
+    "MGDLoss",
     "MLKDLoss",
     "MSELogitsLoss",
     "NKDLoss",
+    "OFDLoss",
+    "PADL2Loss",
+    "Paraphraser",
+    "ReviewKDLoss",
     "SKDLoss",
+    "SPLoss",
+    "SRRLLoss",
+    "SimKDLoss",
     "SoftTargetBCELoss",
+    "Translator",
     "WSLDLoss",
+    "ab_loss",
     "batch_relation_loss",
     "class_relation_loss",
     "cosine_logits_loss",
     "dist_loss",
     "dist_plus_loss",
     "dkd_loss",
+    "ft_loss",
     "hard_distillation_loss",
+    "hcl_loss",
+    "hint_loss",
     "kl_distillation_loss",
     "mft_loss",
+    "mgd_loss",
     "mlkd_loss",
     "mse_logits_loss",
     "nkd_loss",
+    "ofd_loss",
+    "pad_l2_loss",
+    "simkd_loss",
     "skd_loss",
     "soft_target_bce_loss",
+    "sp_loss",
+    "srrl_loss",
     "standardize_logits",
     "wsld_loss",
 ]

@@ -13,6 +13,7 @@ from lightning_distill.distillers import BaseDistiller
 from lightning_distill.pipeline.plan import Plan, TeacherPlan
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import cache_file, make_teacher
+from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder
 from lightning_distill.weights import misfits, read_weights
 
@@ -25,7 +26,8 @@ def preflight(plan: Plan) -> None:
         FileNotFoundError: If a checkpoint is missing.
         ValueError: If parts do not fit each other.
     """
-    check_folder(plan.folder, plan.resumes)
+    if is_main_process():  # the others start when it has claimed the folder
+        check_folder(plan.folder, plan.resumes)
     teacher = None if plan.teacher is None else check_teacher(plan.teacher)
     stage = Stage("student", plan.stage, plan.folder)
     with accepts("student"):

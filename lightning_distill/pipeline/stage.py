@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
@@ -47,16 +48,19 @@ class Stage:
     def fit(self, distiller: BaseDistiller, ckpt_path: Path | None = None) -> dict[str, Scalar]:
         """Train, go back to the best epoch, test, and write the weights. Returns the numbers."""
         keeper = BestAndLast(self.folder.checkpoints(self.role))
-        trainer = self._make_trainer([keeper, EpochCsv(self.folder.csv(self.role))])
+        # In this order: the checkpoint closes an epoch, and all else about it is on disk by then.
+        trainer = self._make_trainer([EpochCsv(self.folder.csv(self.role)), keeper])
         pl.seed_everything(self.plan.seed, workers=True, verbose=False)
         resumed = None if ckpt_path is None else str(ckpt_path)
         uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
-        numbers = self.test(distiller, ckpt_path=str(keeper.best))
+        # Not by the test's `ckpt_path`: with it, a callback that averages weights puts the plain ones back.
+        distiller.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
+        numbers = self.test(distiller)
         return {keeper.monitor: keeper.best_score, "best_epoch": keeper.best_epoch} | numbers
 
-    def test(self, distiller: BaseDistiller, ckpt_path: str | None = None) -> dict[str, Scalar]:
+    def test(self, distiller: BaseDistiller) -> dict[str, Scalar]:
         """Test, and write the weights. Returns the numbers."""
-        values = self._run_test(distiller, ckpt_path)
+        values = self._run_test(distiller)
         if is_main_process():
             distiller.save_weights(self.folder.weights(self.role))
         return values | self._sizes(distiller)
@@ -66,13 +70,11 @@ class Stage:
         deployed = distiller.deployable()
         pair = Distiller(deployed, teacher, example_input=distiller.example_input, teacher_agreement=True)
         name = "test/teacher_agreement"
-        return {name: self._run_test(pair, None)[name]}
+        return {name: self._run_test(pair)[name]}
 
-    def _run_test(self, distiller: BaseDistiller, ckpt_path: str | None) -> dict[str, Scalar]:
+    def _run_test(self, distiller: BaseDistiller) -> dict[str, Scalar]:
         trainer = self._trainer or self._make_trainer([])
-        uninterrupted(
-            trainer.test, distiller, datamodule=self.plan.data, ckpt_path=ckpt_path, weights_only=True, verbose=False
-        )
+        uninterrupted(trainer.test, distiller, datamodule=self.plan.data, verbose=False)
         return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
 
     def _sizes(self, distiller: BaseDistiller) -> dict[str, Scalar]:

@@ -1,4 +1,4 @@
-"""Each phrase of the teacher's rule: never trained, always in eval mode, absent from everything, follows the student."""
+"""Each phrase of the teacher's rule: never trained, always in eval mode, absent from everything, follows moves."""
 
 from __future__ import annotations
 

@@ -1,0 +1,25 @@
+"""The losses that relate samples to each other."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from lightning_distill.losses.similarity import SPLoss, sp_loss
+from tests.losses.cases import Case, Inputs, randn
+
+
+def embeddings(generator: torch.Generator, batch: int) -> Inputs:
+    return Inputs(randn(generator, batch, 6), randn(generator, batch, 6))
+
+
+def maps(generator: torch.Generator, batch: int) -> Inputs:
+    """Maps of other channels and sizes on the two sides: only relations are compared."""
+    return Inputs(randn(generator, batch, 3, 2, 2), randn(generator, batch, 4, 3, 2))
+
+
+CASES = [
+    Case("sp", SPLoss, embeddings, sp_loss, zero_at_agreement=True, wrong_name=None),
+    Case("sp_l1", partial(SPLoss, "l1"), maps, partial(sp_loss, variant="l1"), wrong_name=None),
+]

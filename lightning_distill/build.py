@@ -229,7 +229,7 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
                 raise
             # Raised by the call itself: an argument is missing.
             raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
-        except (ValueError, MisconfigurationException) as error:
+        except (ValueError, ModuleNotFoundError, MisconfigurationException) as error:
             raise ValueError(f"Could not build `{key}`: {error}") from error
     if not isinstance(built, kind):
         raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")

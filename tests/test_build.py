@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,9 @@ def test_locate__names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ValueError, match=r"pip install 'lightning-distill\[vision\]'"):
         locate("timm.create_model", "student")
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="needs an environment without wandb")
+def test_logger__that_is_not_installed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Could not build `logger\.wandb`: Requirement 'wandb"):
+        planned(tmp_path, "logger=wandb", "trainer=cpu").stage.trainer("student", [])

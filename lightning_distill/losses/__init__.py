@@ -19,8 +19,9 @@ from lightning_distill.losses.regression import CosineLogitsLoss, MSELogitsLoss,
 from lightning_distill.losses.review import ReviewKDLoss, hcl_loss
 from lightning_distill.losses.similarity import SPLoss, sp_loss
 from lightning_distill.losses.similarity_direction import SKDLoss, skd_loss
-from lightning_distill.losses.simkd import SimKDLoss, simkd_loss
+from lightning_distill.losses.simkd import SimKDLoss, SimKDProjector, simkd_loss
 from lightning_distill.losses.soft_target import KLDistillationLoss, kl_distillation_loss
+from lightning_distill.losses.srd import SRDLoss, srd_loss
 from lightning_distill.losses.srrl import SRRLLoss, srrl_loss
 from lightning_distill.losses.standardize import standardize_logits
 from lightning_distill.losses.weighted import WSLDLoss, wsld_loss
@@ -47,8 +48,10 @@ __all__ = [
     "ReviewKDLoss",
     "SKDLoss",
     "SPLoss",
+    "SRDLoss",
     "SRRLLoss",
     "SimKDLoss",
+    "SimKDProjector",
     "SoftTargetBCELoss",
     "Translator",
     "WSLDLoss",
@@ -75,6 +78,7 @@ __all__ = [
     "skd_loss",
     "soft_target_bce_loss",
     "sp_loss",
+    "srd_loss",
     "srrl_loss",
     "standardize_logits",
     "wsld_loss",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from lightning_distill.checks import check_positive
@@ -32,6 +31,7 @@ def srd_loss(student_features: Tensor, teacher_features: Tensor, exponent: float
         ValueError: If the shapes differ or ``exponent`` is not above 0.
 
     Example:
+        >>> import torch
         >>> srd_loss(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 0.0]]), exponent=2.0)
         tensor(2.1972)
     """
@@ -57,6 +57,7 @@ class SRDLoss(nn.Module):
         ValueError: If ``exponent`` is not above 0; in the call, if the features do not fit these channels.
 
     Example:
+        >>> import torch
         >>> SRDLoss(3, 4)(torch.ones(2, 3), torch.ones(2, 4)).shape
         torch.Size([])
     """

@@ -26,7 +26,6 @@ OPEN = frozenset(
         "RKD angle only",
         "RKD distance",
         "RKD distance only",
-        "SRD",
         "VID",
         "ViTKD",
         "queue-softmax + token-relation KD",

@@ -325,7 +325,8 @@ def test_ddp__two_processes_equal_one(kind: str) -> None:
         fitted.fit(distiller, DataLoader(TensorDataset(IMAGES, LABELS), batch_size=size))
         return distiller.student.state_dict()
 
-    one, two = fit(devices=1), fit(devices=2, strategy="ddp_spawn")
+    # Forked, not spawned: a spawned process takes gloo's threads down on its way out, and at times aborts over them.
+    one, two = fit(devices=1), fit(devices=2, strategy="ddp_fork")
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(two[name], value)

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory: ratios within one process, never absolute times."""

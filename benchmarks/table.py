@@ -40,7 +40,9 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("|" + "|".join(line) + "|" if line is lines[1] else f"| {' | '.join(line)} |" for line in lines)
 
 
-def write(name: str, command: str, columns: Sequence[str], rows: Sequence[Sequence[str]], data: Mapping[str, Any]) -> None:
+def write(
+    name: str, command: str, columns: Sequence[str], rows: Sequence[Sequence[str]], data: Mapping[str, Any]
+) -> None:
     """Print the table, put it into the README and the numbers into ``results/<name>.json``."""
     facts = machine()
     table = markdown(columns, rows)

@@ -1,7 +1,10 @@
 """Distillation losses: pure functions of tensors, each with a thin module."""
 
 from lightning_distill.losses.ab import ABLoss, ab_loss
+from lightning_distill.losses.attention import ATLoss, at_loss
 from lightning_distill.losses.bce import SoftTargetBCELoss, soft_target_bce_loss
+from lightning_distill.losses.channel_correlation import ICKDLoss, ickd_loss
+from lightning_distill.losses.channel_wise import CWDLoss, cwd_loss
 from lightning_distill.losses.corrected import MFTLoss, mft_loss
 from lightning_distill.losses.curriculum import CTKDLoss
 from lightning_distill.losses.decoupled import DKDLoss, dkd_loss
@@ -14,9 +17,13 @@ from lightning_distill.losses.normalized import NKDLoss, nkd_loss
 from lightning_distill.losses.ofd import OFDLoss, ofd_loss
 from lightning_distill.losses.pad import PADL2Loss, pad_l2_loss
 from lightning_distill.losses.pearson import DISTLoss, dist_loss
+from lightning_distill.losses.pearson_features import PKDLoss, pkd_loss
 from lightning_distill.losses.pearson_plus import DISTPlusLoss, dist_plus_loss
+from lightning_distill.losses.pkt import PKTLoss, pkt_loss
 from lightning_distill.losses.regression import CosineLogitsLoss, MSELogitsLoss, cosine_logits_loss, mse_logits_loss
+from lightning_distill.losses.relational import RKDLoss, rkd_loss
 from lightning_distill.losses.review import ReviewKDLoss, hcl_loss
+from lightning_distill.losses.selectivity import NSTLoss, nst_loss
 from lightning_distill.losses.similarity import SPLoss, sp_loss
 from lightning_distill.losses.similarity_direction import SKDLoss, skd_loss
 from lightning_distill.losses.simkd import SimKDLoss, SimKDProjector, simkd_loss
@@ -24,11 +31,14 @@ from lightning_distill.losses.soft_target import KLDistillationLoss, kl_distilla
 from lightning_distill.losses.srd import SRDLoss, srd_loss
 from lightning_distill.losses.srrl import SRRLLoss, srrl_loss
 from lightning_distill.losses.standardize import standardize_logits
+from lightning_distill.losses.variational import VIDLoss, vid_loss
 from lightning_distill.losses.weighted import WSLDLoss, wsld_loss
 
 __all__ = [
     "ABLoss",
+    "ATLoss",
     "CTKDLoss",
+    "CWDLoss",
     "CosineLogitsLoss",
     "DISTLoss",
     "DISTPlusLoss",
@@ -36,15 +46,20 @@ __all__ = [
     "FTLoss",
     "HardDistillationLoss",
     "HintLoss",
+    "ICKDLoss",
     "KLDistillationLoss",
     "MFTLoss",
     "MGDLoss",
     "MLKDLoss",
     "MSELogitsLoss",
     "NKDLoss",
+    "NSTLoss",
     "OFDLoss",
     "PADL2Loss",
+    "PKDLoss",
+    "PKTLoss",
     "Paraphraser",
+    "RKDLoss",
     "ReviewKDLoss",
     "SKDLoss",
     "SPLoss",
@@ -54,11 +69,14 @@ __all__ = [
     "SimKDProjector",
     "SoftTargetBCELoss",
     "Translator",
+    "VIDLoss",
     "WSLDLoss",
     "ab_loss",
+    "at_loss",
     "batch_relation_loss",
     "class_relation_loss",
     "cosine_logits_loss",
+    "cwd_loss",
     "dist_loss",
     "dist_plus_loss",
     "dkd_loss",
@@ -66,14 +84,19 @@ __all__ = [
     "hard_distillation_loss",
     "hcl_loss",
     "hint_loss",
+    "ickd_loss",
     "kl_distillation_loss",
     "mft_loss",
     "mgd_loss",
     "mlkd_loss",
     "mse_logits_loss",
     "nkd_loss",
+    "nst_loss",
     "ofd_loss",
     "pad_l2_loss",
+    "pkd_loss",
+    "pkt_loss",
+    "rkd_loss",
     "simkd_loss",
     "skd_loss",
     "soft_target_bce_loss",
@@ -81,5 +104,6 @@ __all__ = [
     "srd_loss",
     "srrl_loss",
     "standardize_logits",
+    "vid_loss",
     "wsld_loss",
 ]

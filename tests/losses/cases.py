@@ -15,7 +15,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FAMILIES = ("logits", "maps", "heads", "relations", "transformers")
+FAMILIES = (
+    "logits",
+    "maps",
+    "heads",
+    "attention",
+    "channels",
+    "regressors",
+    "flow",
+    "relations",
+    "contrastive",
+    "transformers",
+)
+    "logits",
+    "maps",
+    "heads",
+    "attention",
+    "channels",
+    "regressors",
+    "flow",
+    "relations",
+    "contrastive",
+    "transformers",
+)
 
 Features = Tensor | tuple[Tensor, ...]
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from lightning_distill.losses.similarity import SPLoss, sp_loss
+from lightning_distill.losses import PKTLoss, RKDLoss, SPLoss, pkt_loss, rkd_loss, sp_loss
 from tests.losses.cases import Case, Inputs, randn
 
 
@@ -22,4 +22,15 @@ def maps(generator: torch.Generator, batch: int) -> Inputs:
 CASES = [
     Case("sp", SPLoss, embeddings, sp_loss, zero_at_agreement=True, wrong_name=None),
     Case("sp_l1", partial(SPLoss, "l1"), maps, partial(sp_loss, variant="l1"), wrong_name=None),
+    Case("pkt", PKTLoss, embeddings, pkt_loss, zero_at_agreement=True, wrong_name=None),
+    Case("rkd", RKDLoss, embeddings, rkd_loss, zero_at_agreement=True, wrong_name=None),
+    Case("rkd_maps", RKDLoss, maps, rkd_loss, wrong_name=None),
+    Case("rkd_distance", partial(RKDLoss, 1.0, 0.0), embeddings, partial(rkd_loss, angle=0.0), wrong_name=None),
+    Case(
+        "rkd_normalized",
+        partial(RKDLoss, normalize=True),
+        embeddings,
+        partial(rkd_loss, normalize=True),
+        wrong_name=None,
+    ),
 ]

@@ -96,6 +96,12 @@ class TensorDataModule(LightningDataModule):
             raise ValueError("Expected `train` to hold labels where `train_samples` is set, but it has none.")
         return InMemoryDataset(self._train[stratified_choice(target, self.train_samples, self.seed)], "train")
 
+    @property
+    def dataset_size(self) -> int:
+        """Rows that a memory of all training samples needs: ids are below it, also where only a few are used."""
+        ids = self._train.samples.sample_ids
+        return len(self._train) if ids is None else int(ids.max()) + 1
+
     def full(self) -> Self:
         """A copy that trains on all samples: what a teacher sees. Validation and test are the same."""
         other = copy.copy(self)

@@ -27,17 +27,6 @@ FAMILIES = (
     "contrastive",
     "transformers",
 )
-    "logits",
-    "maps",
-    "heads",
-    "attention",
-    "channels",
-    "regressors",
-    "flow",
-    "relations",
-    "contrastive",
-    "transformers",
-)
 
 Features = Tensor | tuple[Tensor, ...]
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from lightning_distill.losses import ATLoss, at_loss
+from lightning_distill.losses import AffinityLoss, ATLoss, affinity_loss, at_loss
 from tests.losses.cases import Case, Inputs, randn
 
 
@@ -33,4 +33,13 @@ CASES = [
         wrong_name=None,
     ),
     Case("at_cubed", partial(ATLoss, 3.0), maps, partial(at_loss, power=3.0), additive=True, wrong_name=None),
+    Case(
+        "affinity",
+        AffinityLoss,
+        maps,
+        affinity_loss,
+        zero_at_agreement=True,
+        additive=True,
+        wrong_name="student_features",
+    ),
 ]

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from lightning_distill.losses import PKTLoss, RKDLoss, SPLoss, pkt_loss, rkd_loss, sp_loss
+from lightning_distill.losses import CCLoss, PKTLoss, RKDLoss, SPLoss, cc_loss, pkt_loss, rkd_loss, sp_loss
 from tests.losses.cases import Case, Inputs, randn
 
 
@@ -33,4 +33,29 @@ CASES = [
         partial(rkd_loss, normalize=True),
         wrong_name=None,
     ),
+    Case("cc", CCLoss, embeddings, cc_loss, zero_at_agreement=True, wrong_name=None),
+    Case(
+        "cc_bilinear",
+        partial(CCLoss, kernel="bilinear"),
+        maps,
+        partial(cc_loss, kernel="bilinear"),
+        wrong_name=None,
+    ),
+    Case(
+        "cc_norm",
+        partial(CCLoss, variant="norm"),
+        embeddings,
+        partial(cc_loss, variant="norm"),
+        zero_at_agreement=True,
+        wrong_name=None,
+    ),
+    Case(
+        "cc_adjacent",
+        partial(CCLoss, variant="adjacent"),
+        embeddings,
+        partial(cc_loss, variant="adjacent"),
+        zero_at_agreement=True,
+        wrong_name="student_features",
+    ),
+    Case("cc_projected", partial(CCLoss, 3, 4, dim=5), maps, wrong_name="student"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_distill.losses import ATLoss
+from lightning_distill.losses import AffinityLoss, ATLoss
 from tests.losses.golden import Arrays, Entry, Handler, collect, read_inputs
 
 
@@ -21,7 +21,13 @@ def at_of_layers(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, 
     return collect(entry, ATLoss()(student, teacher), inputs)
 
 
+def affinity(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
+    inputs = read_inputs(entry, arrays, dtype)
+    return collect(entry, AffinityLoss()(inputs["student"], inputs["teacher"]), inputs)
+
+
 HANDLERS: dict[str, Handler] = {
+    "Affinity (KTAAD)": affinity,
     "AT": at,
     "AT (code)": at,
     "AT (paper)": at,

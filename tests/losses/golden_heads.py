@@ -178,6 +178,12 @@ def srd(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
     return collect(entry, 2 * srd_loss(inputs["student"], inputs["teacher"], hyper["exponent"]) + soft, inputs)
 
 
+def kta(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Knowledge translation compares what factor transfer compares."""
+    inputs = read_inputs(entry, arrays, dtype)
+    return collect(entry, ft_loss(inputs["student"], inputs["teacher"]), inputs)
+
+
 HANDLERS: dict[str, Handler] = {
     "ReviewKD HCL": hcl,
     "ReviewKD HCL (list)": hcl,
@@ -197,6 +203,7 @@ HANDLERS: dict[str, Handler] = {
     "AB (list)": ab,
     "FT": ft_factor,
     "FT (factor loss)": ft_factor,
+    "KTA": kta,
     "FT (paraphraser+translator)": ft,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_distill.losses import PKTLoss, RKDLoss, SPLoss
+from lightning_distill.losses import CCLoss, PKTLoss, RKDLoss, SPLoss
 from tests.losses.golden import Arrays, Entry, Handler, collect, read_inputs
 
 
@@ -29,7 +29,18 @@ def pkt(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
     return collect(entry, PKTLoss()(inputs["student"], inputs["teacher"]), inputs)
 
 
+def cc(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
+    """torchdistill takes the norm instead of its square, the authors' code neighbours in the batch."""
+    inputs, kernel = read_inputs(entry, arrays, dtype), entry["hyperparameters"].get("type", "bilinear")
+    variant = "norm" if entry["source"].startswith("torchdistill") else "adjacent"
+    loss = CCLoss(kernel=kernel, normalize=False, variant=variant)
+    return collect(entry, loss(inputs["student"], inputs["teacher"]), inputs)
+
+
 HANDLERS: dict[str, Handler] = {
+    "CC": cc,
+    "CC (bilinear)": cc,
+    "CC (gaussian)": cc,
     "PKT": pkt,
     "RKD": rkd,
     "RKD angle only": rkd,
@@ -41,6 +52,7 @@ HANDLERS: dict[str, Handler] = {
 ONE = "published: not a number for a batch of one, in which no two samples relate; ours is 0 there"
 
 DEVIATIONS: dict[str, str] = {
+    "cc/repdistiller_b1d8": "published: not a number for a batch of one, which has no neighbours; ours is 0 there",
     "rkd/repdistiller_b1d8": ONE,
     "rkd/mdistiller_b1d8": ONE,
     "rkd/torchdistill_b1d8": ONE,

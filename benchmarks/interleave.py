@@ -45,7 +45,7 @@ def once(step: Step, repeats: int) -> float:
 
 
 def interleaved(candidates: Mapping[str, Step], rounds: int = 31, least: float = 2e-3) -> dict[str, Timing]:
-    """Time every candidate in every round; the order alternates. The first candidate is what the others are compared to.
+    """Time every candidate in every round; the order alternates. The others are compared to the first one.
 
     Args:
         candidates: What to run, by name.

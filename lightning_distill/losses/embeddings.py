@@ -113,6 +113,7 @@ def pool(features: Tensor) -> Tensor:
     """
     if features.dim() == 2:
         return features
+    features = at_least_fp32(features)
     return features.mean(dim=1) if features.dim() == 3 else features.flatten(2).mean(dim=2)
 
 

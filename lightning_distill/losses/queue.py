@@ -52,7 +52,9 @@ def queue_loss(
     return score_divergence(*scores, 1 / student.shape[0])
 
 
-def token_similarity_loss(student_tokens: Tensor, teacher_tokens: Tensor, temperature: float = 0.07) -> Tensor:
+def token_similarity_loss(
+    student_tokens: Tensor, teacher_tokens: Tensor, temperature: float = 0.07, normalize: bool = True
+) -> Tensor:
     """KL(teacher || student) of every token's softened similarities to the sample's tokens: a mean over all tokens.
 
     Zero where the two agree.
@@ -61,6 +63,7 @@ def token_similarity_loss(student_tokens: Tensor, teacher_tokens: Tensor, temper
         student_tokens: ``[B, N, D]``; the only input that receives a gradient.
         teacher_tokens: ``[B, N, D']``.
         temperature: Above 0.
+        normalize: Divide every token by its norm first.
 
     Raises:
         ValueError: If the numbers of samples or tokens differ, or ``temperature`` is not above 0.
@@ -77,7 +80,9 @@ def token_similarity_loss(student_tokens: Tensor, teacher_tokens: Tensor, temper
             "Expected `student_features` and `teacher_features` to agree in samples and tokens [B, N, D], but got "
             f"{list(student.shape)} and {list(teacher.shape)}."
         )
-    scores = gram(unit_rows(student)) / temperature, gram(unit_rows(teacher)) / temperature
+    if normalize:
+        student, teacher = unit_rows(student), unit_rows(teacher)
+    scores = gram(student) / temperature, gram(teacher) / temperature
     return score_divergence(*scores, 1 / (student.shape[0] * student.shape[1]))
 
 

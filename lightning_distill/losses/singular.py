@@ -32,10 +32,15 @@ class RightVectors(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrices: Tensor) -> tuple[Tensor, Tensor]:
-        squares, vectors = torch.linalg.eigh(matrices.mT @ matrices)
-        squares, vectors = squares.flip(-1).clamp_min(0), vectors.flip(-1)
-        ctx.save_for_backward(matrices, squares, vectors)
-        values = squares.sqrt()
+        rows, columns = matrices.shape[-2:]
+        # In float64: the error of a vector is that of the matrix over the gap between two singular values.
+        dtype, matrices = matrices.dtype, matrices.double()
+        # A wide matrix has vectors of singular value 0, too: all of them take part in the gradient.
+        _, values, transposed = torch.linalg.svd(matrices, full_matrices=rows < columns)
+        vectors = transposed.mT
+        ctx.save_for_backward(matrices, F.pad(values, (0, columns - values.shape[-1])).square(), vectors)
+        ctx.dtype = dtype
+        vectors, values = vectors.to(dtype), values.to(dtype)
         ctx.mark_non_differentiable(values)
         return vectors, values
 
@@ -46,8 +51,8 @@ class RightVectors(torch.autograd.Function):
         gaps = squares.unsqueeze(-2) - squares.unsqueeze(-1)
         distinct = gaps.abs() > GAP * squares[..., :1, None]
         inverse = torch.where(distinct, 1 / torch.where(distinct, gaps, 1.0), 0.0)
-        turned = vectors @ (inverse * (vectors.mT @ gradients[0])) @ vectors.mT
-        product: Tensor = matrices @ (turned + turned.mT)
+        turned = vectors @ (inverse * (vectors.mT @ gradients[0].double())) @ vectors.mT
+        product: Tensor = (matrices @ (turned + turned.mT)).to(ctx.dtype)
         return product
 
 
@@ -64,10 +69,9 @@ def _vectors(maps: Tensor, variant: KDSVDVariant, count: int) -> tuple[Tensor, T
 
 def _aligned(student: Tensor, teacher: Tensor) -> Tensor:
     """For each vector of the teacher the student's that is closest to it, turned to the same side."""
-    cosines = (student.mT @ teacher).detach()
+    cosines = (student.detach().unsqueeze(3) * teacher.unsqueeze(2)).sum(dim=1)
     chosen = cosines.abs().argmax(dim=1, keepdim=True)
-    signs = torch.zeros_like(cosines).scatter_(1, chosen, cosines.gather(1, chosen).sign())
-    return student @ signs
+    return student.gather(2, chosen.expand(-1, student.shape[1], -1)) * cosines.gather(1, chosen).sign()
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
@@ -80,7 +84,9 @@ def kdsvd_loss(
 ) -> Tensor:
     """Squared difference of how the main singular vectors of a layer relate to the previous layer's.
 
-    Summed over coordinates and pairs of layers, a mean over samples. Zero where the vectors agree up to their sign.
+    Summed over coordinates and pairs of layers, a mean over samples. Zero where the vectors agree up to their sign. The
+    student's vectors are turned to the teacher's side; which side that is, the decomposition decides, and the value
+    depends on it.
 
     Args:
         student_features: At least two layers ``[B, C, H, W]``, from the first to the deepest; all that receives a

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_distill.checks import check_choice
-from lightning_distill.losses.embeddings import lift_features, project
+from lightning_distill.losses.embeddings import lift_features, project, unit_rows
 
 Distance = Literal["mse", "smooth_l1", "cosine"]
 DISTANCES: tuple[Distance, ...] = ("mse", "smooth_l1", "cosine")
@@ -29,7 +29,7 @@ def _token_distances(student: Tensor, teacher: Tensor, distance: Distance) -> Te
         return (student - teacher).square().mean(dim=-1)
     if distance == "smooth_l1":
         return F.smooth_l1_loss(student, teacher, reduction="none", beta=SMOOTH_L1_BETA).mean(dim=-1)
-    return 1 - F.cosine_similarity(student, teacher, dim=-1)
+    return 1 - (unit_rows(student) * unit_rows(teacher)).sum(dim=-1)
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -36,3 +36,7 @@ HANDLERS: dict[str, Handler] = {
 }
 
 DEVIATIONS: dict[str, str] = {}
+
+IGNORED_RESULTS = {
+    "affinity/torchdistill_b1c6_8": {"loss": "summed in float32 there: equal to 2e-8, its gradient to 1e-8"},
+}

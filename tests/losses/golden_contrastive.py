@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_distill.losses import CRDLoss, QueueLoss, token_similarity_loss
+from lightning_distill.losses import CRDLoss, queue_loss, token_similarity_loss
 from tests.losses.golden import (
     Arrays,
     Entry,
@@ -57,15 +57,11 @@ def crd(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
 
 def queue(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]:
     inputs = read_inputs(entry, arrays, dtype)
-    rows = inputs["queue"]
-    loss = QueueLoss(rows.shape[1], size=len(rows), temperature=0.07).to(dtype).eval()
-    loss.queue.copy_(rows)
-    loss.filled.fill_(True)
-    total = loss(inputs["student"], inputs["teacher"])
+    total = queue_loss(inputs["student"], inputs["teacher"], inputs["queue"], 0.07)
     aux = {}
     if "student_local" in inputs:
         aux["global"] = total
-        aux["local"] = token_similarity_loss(inputs["student_local"], inputs["teacher_local"], 0.07)
+        aux["local"] = token_similarity_loss(inputs["student_local"], inputs["teacher_local"], 0.07, normalize=False)
         total = total + aux["local"]
     return collect(entry, total, inputs, aux=aux)
 
@@ -80,3 +76,6 @@ HANDLERS: dict[str, Handler] = {
 DEVIATIONS: dict[str, str] = {
     "crd/torchdistill_noidx_b4": "published: drawing the negatives fails with an error; ours draws them",
 }
+
+# A temperature of 0.07 makes the rounding of float32 inputs 14 times larger before it enters an exponential.
+FP32_TOLERANCE = {"lightly_v3/b1": 1e-4}

@@ -27,4 +27,6 @@ def kdsvd(entry: Entry, arrays: Arrays, dtype: torch.dtype) -> dict[str, Tensor]
 
 HANDLERS: dict[str, Handler] = {"FSP": fsp, "KDSVD": kdsvd}
 
-DEVIATIONS: dict[str, str] = {}
+SINGLE = "published: decomposed in float32 whatever comes in; equal to 1e-5, see test_singular.py"
+
+DEVIATIONS: dict[str, str] = {"kdsvd/mdistiller_pyr_sameW_b1": SINGLE, "kdsvd/mdistiller_pyr_sameW_b3": SINGLE}

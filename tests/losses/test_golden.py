@@ -4,6 +4,7 @@ A family registers itself in ``golden_<family>.py``:
 
 * ``HANDLERS``: method name -> handler (see ``golden.py``).
 * ``DEVIATIONS``: entry id -> why the published value is not reproduced.
+* ``FP32_TOLERANCE`` (optional): entry id -> relative tolerance in float32, where the formula itself enlarges rounding.
 * ``IGNORED_RESULTS`` (optional): entry id -> {result name, or its beginning and ``*``: why it is not compared}.
 """
 
@@ -17,7 +18,6 @@ import torch
 
 from tests.losses.cases import FAMILIES, load_family
 from tests.losses.golden import Entry, Handler, entry_by_id, expected_results, load_arrays, load_entries
-from tests.losses.golden_open import OPEN
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-5}
 # Where the true value is 0: what rounding leaves of a sum of values of size one.
@@ -36,7 +36,8 @@ def gather(name: str) -> dict[str, Any]:
 HANDLERS: dict[str, Handler] = gather("HANDLERS")
 DEVIATIONS: dict[str, str] = gather("DEVIATIONS")
 IGNORED: dict[str, dict[str, str]] = gather("IGNORED_RESULTS")
-IDS = [entry["id"] for entry in load_entries() if entry["method"] not in OPEN]
+FP32_TOLERANCE: dict[str, float] = gather("FP32_TOLERANCE")
+IDS = [entry["id"] for entry in load_entries()]
 
 
 def is_ignored(entry: Entry, result: str) -> bool:
@@ -50,13 +51,14 @@ def test_golden__passes(entry_id: str, dtype: torch.dtype) -> None:
     entry = entry_by_id(entry_id)
     assert entry["method"] in HANDLERS, f"no handler for {entry['method']!r}: reproduce it or document the deviation"
     results = HANDLERS[entry["method"]](entry, load_arrays(), dtype)
+    tolerance = FP32_TOLERANCE.get(entry_id, TOLERANCE[dtype]) if dtype == torch.float32 else TOLERANCE[dtype]
     for name, expected in expected_results(entry, load_arrays()).items():
         if is_ignored(entry, name):
             continue
         assert name in results, f"the handler returns no {name!r}"
         assert results[name].dtype == dtype
         actual = results[name].double().reshape(expected.shape)
-        bound = TOLERANCE[dtype] * float(expected.abs().max()) + FLOOR[dtype]
+        bound = tolerance * float(expected.abs().max()) + FLOOR[dtype]
         worst = float((actual - expected).abs().max())
         assert worst <= bound, f"{name}: off by {worst:.3g}, allowed {bound:.3g}"
 
@@ -91,5 +93,5 @@ def test_golden__no_method_is_claimed_twice() -> None:
     assert not [method for method, count in claims.items() if count > 1]
 
 
-def test_golden__open_methods_are_named_and_have_no_handler() -> None:
-    assert {entry["method"] for entry in load_entries()} - set(HANDLERS) == OPEN
+def test_golden__every_method_has_a_handler() -> None:
+    assert {entry["method"] for entry in load_entries()} == set(HANDLERS)

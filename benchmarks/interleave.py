@@ -61,7 +61,7 @@ def interleaved(candidates: Mapping[str, Step], rounds: int = 31, least: float =
     repeats = {name: max(1, round(least / max(once(step, 2), 1e-9))) for name, step in candidates.items()}
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds):
-        names = list(candidates) if turn % 2 else list(reversed(candidates))
+        names = list(candidates) if turn % 2 else list(candidates)[::-1]
         for name in names:
             times[name].append(once(candidates[name], repeats[name]))
     first = times[next(iter(candidates))]
@@ -87,7 +87,7 @@ def peak_bytes(step: Step) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     alive = peak = 0
-    for event in profile.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
             alive += event.nbytes()
             peak = max(peak, alive)

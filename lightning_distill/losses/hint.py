@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_distill.checks import at_least_fp32, check_same_shape
+from lightning_distill.checks import check_same_shape
+from lightning_distill.losses.trained import lift_features
 
 
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -26,7 +28,7 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
         tensor(0.2500)
     """
     check_same_shape(student=student, teacher=teacher)
-    return (at_least_fp32(student) - at_least_fp32(teacher.detach())).square().mean()
+    return F.mse_loss(*lift_features(student, teacher))
 
 
 class HintLoss(nn.Module):

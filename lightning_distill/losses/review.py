@@ -53,14 +53,13 @@ def _hcl_of_layer(student: Tensor, teacher: Tensor, levels: Sequence[int]) -> Te
     student, teacher = lift_features(student, teacher)
     if student.dim() != 4:
         raise ValueError(f"Expected `student_features` to have the shape [B, C, H, W], but got {list(student.shape)}.")
-    # Averages are linear: the average of the difference is the difference of the averages.
-    difference = student - teacher
-    loss, weight, total = difference.square().mean(), 1.0, 1.0
+    loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
     for level in levels:
-        if level < min(difference.shape[2:]):
+        if level < min(student.shape[2:]):
             weight /= 2
             total += weight
-            loss = loss + weight * F.adaptive_avg_pool2d(difference, level).square().mean()
+            coarse = F.adaptive_avg_pool2d(student, level), F.adaptive_avg_pool2d(teacher, level)
+            loss = loss + weight * F.mse_loss(*coarse)
     return loss / total
 
 

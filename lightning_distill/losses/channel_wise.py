@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lightning_distill.checks import check_positive, check_same_shape
-from lightning_distill.losses.soft_target import kl_distillation_loss
+from lightning_distill.checks import check_positive
+from lightning_distill.losses.divergence import score_divergence
+from lightning_distill.losses.trained import lift_features
 
 
 def cwd_loss(student_features: Tensor, teacher_features: Tensor, temperature: float = 4.0) -> Tensor:
@@ -30,12 +31,14 @@ def cwd_loss(student_features: Tensor, teacher_features: Tensor, temperature: fl
         >>> cwd_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 4.0]]]]))
         tensor(1.7751)
     """
-    check_same_shape(student_features=student_features, teacher_features=teacher_features)
+    check_positive("temperature", temperature)
+    student, teacher = lift_features(student_features, teacher_features)
     if student_features.dim() < 3:
         raise ValueError(
             f"Expected `student_features` to have the shape [B, C, H, W], but got {list(student_features.shape)}."
         )
-    return kl_distillation_loss(student_features.flatten(2), teacher_features.flatten(2), temperature, class_dim=2)
+    scores = student.flatten(2) / temperature, teacher.flatten(2) / temperature
+    return score_divergence(*scores, temperature**2 / (student.shape[0] * student.shape[1]))
 
 
 class CWDLoss(nn.Module):

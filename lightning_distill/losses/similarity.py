@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from lightning_distill.checks import check_choice
-from lightning_distill.losses.precision import full_precision
+from lightning_distill.losses.embeddings import gram, unit_rows
 from lightning_distill.losses.rows import pair_rows
 
 SPVariant = Literal["paper", "l1"]
@@ -36,6 +35,7 @@ def sp_loss(
         ValueError: If the numbers of samples differ or ``variant`` is unknown.
 
     Example:
+        >>> import torch
         >>> sp_loss(torch.eye(2), torch.ones(2, 3))
         tensor(0.2929)
     """
@@ -46,17 +46,15 @@ def sp_loss(
 
 
 def _similarities(rows: Tensor, variant: SPVariant) -> Tensor:
-    with full_precision(rows):
-        products = rows @ rows.T
-    norm = torch.linalg.vector_norm(products, ord=2 if variant == "paper" else 1, dim=1, keepdim=True)
     # A sample of zeros has no similarity to any: its row stays 0, with a gradient of ordinary size.
-    return products / torch.where(norm > 0, norm, 1.0)
+    return unit_rows(gram(rows), order=2.0 if variant == "paper" else 1.0)
 
 
 class SPLoss(nn.Module):
     """Module form of :func:`sp_loss`.
 
     Example:
+        >>> import torch
         >>> SPLoss()(torch.eye(2), torch.ones(2, 3))
         tensor(0.2929)
     """

@@ -147,7 +147,7 @@ class MapNorm(nn.BatchNorm2d):
 
 
 class FrozenHead(nn.Module):
-    """The teacher's classifier on maps: never trained, always in eval mode.
+    """The teacher's classifier on maps: never trained, and never in train mode where that would change anything.
 
     Maps are averaged over their positions, or flattened where the classifier's first linear layer reads that many
     numbers.
@@ -163,12 +163,16 @@ class FrozenHead(nn.Module):
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
-        self.head = head.eval().requires_grad_(False)
+        self.head = head.requires_grad_(False)
+        self.train(self.training)
         self.width = next((m.in_features for m in head.modules() if isinstance(m, nn.Linear)), None)
 
     def train(self, mode: bool = True) -> FrozenHead:
         super().train(mode)
-        self.head.eval()
+        for module in self.head.modules():
+            # A linear layer has no modes; Lightning warns of each module in eval mode.
+            if type(module) is not nn.Linear:
+                module.eval()
         return self
 
     def embed(self, maps: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ def wsld(s: Tensor, t: Tensor, y: Tensor, temperature: float = 2.0) -> Tensor:
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)
+    product: Tensor = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)
+    return product
 
 
 def dist(s: Tensor, t: Tensor) -> Tensor:
@@ -217,7 +218,8 @@ def minilm(s: Tensor, t: Tensor, heads: int = 12) -> Tensor:
 
         def relation(x: Tensor) -> Tensor:
             x = x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
-            return x @ x.transpose(2, 3) / x.shape[-1] ** 0.5
+            scores: Tensor = x @ x.transpose(2, 3) / x.shape[-1] ** 0.5
+            return scores
 
         p, q = F.log_softmax(relation(ours), -1), F.softmax(relation(theirs), -1)
         total = total + F.kl_div(p, q, reduction="none").sum(-1).mean() / 3

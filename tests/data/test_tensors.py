@@ -50,7 +50,7 @@ def test_a_last_batch_of_one__is_left_out_of_training_only() -> None:
 
 
 def test_train_samples__keep_their_ids_and_classes() -> None:
-    few = module(train_samples=6)
+    few = module(train_samples=6, batch_size=3)
     chosen = [i for batch in ids(few.train_dataloader()) for i in batch]
     assert len(chosen) == 6
     assert torch.bincount(TARGET[chosen]).tolist() == [2, 2, 2]

@@ -27,6 +27,7 @@ from lightning_distill.config_keys import arguments, check_keys, known_keys, loc
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
 from lightning_distill.report import RunFolder
+from lightning_distill.weights import load_weights
 
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
 DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
@@ -52,7 +53,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     return Plan(
         folder=folder,
         stage=_stage(config, data),
-        student=partial(_network, config, "student", data),
+        student=_student(config, data),
         teacher=_teacher(config),
         baseline=config.baseline,
         config=OmegaConf.to_yaml(OmegaConf.create(plain_values(config))),
@@ -90,6 +91,21 @@ def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.M
         given = {"example_input": example_of(data)} if names and "example_input" in names else {}
     network: nn.Module = build_node(config, key, nn.Module, **given)
     return network
+
+
+def _student(config: DictConfig, data: pl.LightningDataModule) -> Callable[[], nn.Module]:
+    """Makes the student, with the weights of ``student_checkpoint`` where one is named."""
+    path = as_path(config.get("student_checkpoint"))
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"Expected `student_checkpoint` to name a file of weights, but got {path}.")
+
+    def make() -> nn.Module:
+        student = _network(config, "student", data)
+        if path is not None:
+            load_weights(student, path, role="student")
+        return student
+
+    return make
 
 
 def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:

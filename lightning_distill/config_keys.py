@@ -11,7 +11,18 @@ from typing import Any
 Node = Mapping[str, Any]
 
 # Scalars and groups at the top; `teacher` and `teacher.train` are no constructor's arguments either.
-RUN_KEYS = ("output_dir", "seed", "alpha", "temperature", "baseline", "ckpt_path", "resume", "export", "teacher_cache")
+RUN_KEYS = (
+    "output_dir",
+    "seed",
+    "alpha",
+    "temperature",
+    "baseline",
+    "ckpt_path",
+    "student_checkpoint",
+    "resume",
+    "export",
+    "teacher_cache",
+)
 GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
 CHOICES = ("loss", "terms", "experiment", "debug", "sweep")

@@ -59,7 +59,34 @@ def test_override__does_what_it_says(override: str, expected: tuple[str, object]
 @pytest.mark.parametrize("option", options("experiment"))
 def test_experiment__runs(option: str, tmp_path: Path) -> None:
     tiny_run(tmp_path, f"experiment={option}")
-    assert {"student.pt2", "metrics.json", "baseline.safetensors"} <= set(files(tmp_path))
+    written = set(files(tmp_path))
+    assert {"student.pt2", "metrics.json", "student.safetensors"} <= written
+    assert ("baseline.safetensors" in written) != option.endswith("_init")
+
+
+def test_two_stages__the_second_starts_from_the_first(tmp_path: Path) -> None:
+    tiny_run(tmp_path / "first", "experiment=fsp_init", "export=null")
+    checkpoint = tmp_path / "first/checkpoints/student/last.ckpt"
+    student = planned(tmp_path / "second", f"student_checkpoint={checkpoint}", "alpha=1").student()
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, saved[f"student.{name}"])
+    tiny_run(tmp_path / "second", f"student_checkpoint={checkpoint}", "alpha=1", "export=null")
+    assert "metrics.json" in files(tmp_path / "second")
+
+
+def test_student_checkpoint__that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match="Expected `student_checkpoint` to name a file of weights, but got nowhere"
+    ):
+        planned(tmp_path, "student_checkpoint=nowhere.pt")
+
+
+def test_student_checkpoint__of_another_network_is_refused(tmp_path: Path) -> None:
+    tiny_run(tmp_path / "first", "teacher=null", "export=null")
+    plan = planned(tmp_path, f"student_checkpoint={tmp_path}/first/student.safetensors", "student=mlp")
+    with pytest.raises(ValueError, match="student"):
+        plan.student()
 
 
 @pytest.mark.parametrize("option", options("loss"))

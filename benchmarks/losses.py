@@ -52,7 +52,7 @@ def on_logits(count: int, classes: int) -> Iterator[Pair]:
         "mlkd": (losses.MLKDLoss(), direct.mlkd),
         "bce": (losses.SoftTargetBCELoss(), direct.bce),
         "cosine": (losses.CosineLogitsLoss(), direct.cosine),
-        "mse": (losses.HintLoss(), direct.mse),
+        "mse": (losses.MSELogitsLoss(reduction="mean"), direct.mse),
     }
     labelled: dict[str, tuple[Function, Function]] = {
         "dkd": (losses.DKDLoss(), direct.dkd),

@@ -32,8 +32,9 @@ def check_same_shape(**tensors: Tensor) -> None:
         ...
         ValueError: Expected `student_logits` and `teacher_logits` to have the same shape, but got [2, 3] and [2, 4].
     """
-    shapes = [list(t.shape) for t in tensors.values()]
-    if any(shape != shapes[0] for shape in shapes[1:]):
+    first, *others = tensors.values()
+    if any(other.shape != first.shape for other in others):
+        shapes = [list(t.shape) for t in tensors.values()]
         names = " and ".join(f"`{name}`" for name in tensors)
         raise ValueError(
             f"Expected {names} to have the same shape, but got {' and '.join(str(shape) for shape in shapes)}."

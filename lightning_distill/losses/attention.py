@@ -49,7 +49,7 @@ def at_loss(
     students, teachers = as_list(student_features), as_list(teacher_features)
     check_layers("teacher_features", teachers, len(students))
     layers = [_layer(s, t.detach(), power, variant) for s, t in zip(students, teachers, strict=True)]
-    return torch.stack(layers).sum()
+    return layers[0] if len(layers) == 1 else torch.stack(layers).sum()
 
 
 def _layer(student: Tensor, teacher: Tensor, power: float, variant: ATVariant) -> Tensor:

@@ -18,14 +18,14 @@ class ScoreDivergence(torch.autograd.Function):
         student_log_probs, teacher_log_probs = F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1)
         teacher_probs = teacher_log_probs.exp()
         rows = (teacher_log_probs.sub_(student_log_probs).mul_(teacher_probs)).sum(dim=-1)
-        ctx.save_for_backward(student_log_probs.exp_().sub_(teacher_probs).mul_(weight.unsqueeze(-1)))
+        ctx.save_for_backward(student_log_probs.exp_().sub_(teacher_probs), weight)
         return (rows * weight).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0], None, None
+        difference, weight = ctx.saved_tensors
+        return difference * (weight * gradients[0]).unsqueeze(-1), None, None
 
 
 def score_divergence(student: Tensor, teacher: Tensor, weight: Tensor | float) -> Tensor:

@@ -89,7 +89,7 @@ def gram(rows: Tensor) -> Tensor:
                 [6., 9.]])
     """
     with full_precision(rows):
-        products: Tensor = Gram.apply(rows)
+        products: Tensor = Gram.apply(rows) if rows.requires_grad else rows @ rows.mT
     return products
 
 
@@ -124,7 +124,7 @@ def unit_rows(rows: Tensor, order: float = 2.0, eps: float = 0.0) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    if order == 2:
+    if order == 2 and rows.requires_grad:
         units: Tensor = UnitRows.apply(rows, eps)
         return units
     norm = torch.linalg.vector_norm(rows, ord=order, dim=-1, keepdim=True)

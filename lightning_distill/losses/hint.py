@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_distill.checks import check_same_shape
-from lightning_distill.losses.trained import lift_features
+from lightning_distill.checks import at_least_fp32, check_same_shape
 
 
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -28,7 +27,8 @@ def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
         tensor(0.2500)
     """
     check_same_shape(student=student, teacher=teacher)
-    return F.mse_loss(*lift_features(student, teacher))
+    student, teacher = at_least_fp32(student), at_least_fp32(teacher.detach())
+    return F.mse_loss(student, teacher.to(student.dtype))
 
 
 class HintLoss(nn.Module):

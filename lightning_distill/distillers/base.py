@@ -15,6 +15,7 @@ from lightning_distill.distillers.needs import call_loss, check_factory, check_w
 from lightning_distill.distillers.preflight import check_class_counts
 from lightning_distill.distillers.shipping import ShipsStudent
 from lightning_distill.distillers.stage_metrics import StageMetrics, default_metrics
+from lightning_distill.distillers.term import check_not_metrics
 from lightning_distill.distillers.terms import Term, TermSet
 from lightning_distill.dry_run import dry_run
 from lightning_distill.schedules import Schedule, is_scheduled, value_at
@@ -112,6 +113,7 @@ class BaseDistiller(ShipsStudent, ABC):
             self.heads,
             teacher_agreement=teacher_agreement and teacher is not None,
         )
+        check_not_metrics(terms or {}, self.stage_metrics.names("train"))
         self.terms = TermSet.build(terms or {}, student, self.teacher, example_input)
         self._needs = loss_needs(self.distillation_loss)
         self._guard = FiniteGuard()
@@ -144,6 +146,7 @@ class BaseDistiller(ShipsStudent, ABC):
         super().setup(stage)
         if self.example is not None:
             self.prepare(self.example)
+        self.terms.check_dataset_size(getattr(getattr(self._trainer, "datamodule", None), "dataset_size", 0))
         for module in (self.distillation_loss, self.terms):
             if isinstance(module, nn.Module) and not self.distils:
                 module.requires_grad_(False)  # DDP rejects trainable parameters that no loss reaches

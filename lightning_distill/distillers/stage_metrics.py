@@ -85,6 +85,11 @@ class StageMetrics(nn.Module):
         """Whether teacher agreement is measured."""
         return len(self.agreement) > 0
 
+    def names(self, stage: str) -> set[str]:
+        """What the metrics of a stage are logged under: ``train/accuracy``."""
+        collections = [module for key, module in self.collections.items() if key.split("_")[0] == stage]
+        return {str(name) for collection in collections for name in cast(MetricCollection, collection)}
+
     @staticmethod
     def _key(stage: str, head: str) -> str:
         return f"{stage}_metrics_{head}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -101,6 +101,20 @@ def check_term(name: str, term: Term) -> None:
                     f"Expected `{role}` to be a module path, a list of them or None for the logits, but got "
                     f"{getattr(term, role)!r}."
                 )
+
+
+def check_not_metrics(terms: Iterable[str], metrics: Container[str]) -> None:
+    """Raise if a term would be logged under a metric's name.
+
+    Example:
+        >>> check_not_metrics(["accuracy"], {"train/accuracy"})
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected the name of a term to be no metric's, but got 'accuracy'. Choose another name.
+    """
+    for name in terms:
+        if f"train/{name}" in metrics:
+            raise ValueError(f"Expected the name of a term to be no metric's, but got {name!r}. Choose another name.")
 
 
 def listed(paths: Any) -> tuple[Any, ...]:

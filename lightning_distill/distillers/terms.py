@@ -157,6 +157,20 @@ class TermSet(nn.Module):
         """Names of the terms whose weights change during the run."""
         return [name for name, weight in self._weights.items() if is_scheduled(weight)]
 
+    def check_dataset_size(self, size: int) -> None:
+        """Raise unless every loss that remembers samples has room for ``sample_ids`` below ``size``.
+
+        Raises:
+            ValueError: If one has not; the message names the term.
+        """
+        for name, loss in self.losses.items():
+            room = getattr(loss, "dataset_size", None)
+            if isinstance(room, int) and room < size:
+                raise ValueError(
+                    f"term {name!r}: Expected `dataset_size` to be at least {size}, since the data's sample ids go up "
+                    f"to {size - 1}, but got {room}."
+                )
+
     def _adapters(self, name: str) -> Sequence[nn.Module]:
         return list(self.adapters[name].children()) if name in self.adapters else ()
 

@@ -32,6 +32,7 @@ def preflight(plan: Plan) -> None:
     stage = Stage("student", plan.stage, plan.folder)
     with accepts("student"):
         distiller = stage.make(plan.student, teacher)
+    distiller.terms.check_dataset_size(getattr(plan.stage.data, "dataset_size", 0))
     check_optimizer("the student", distiller)
     if plan.ckpt_path is not None:
         check_checkpoint(plan.ckpt_path, distiller)

@@ -170,3 +170,23 @@ def test_crd__without_a_size_says_how_to_give_it() -> None:
             terms={"crd": Term(CRDLoss, 1.0, "pool", "pool")},
             example_input=torch.zeros(2, 3, 8, 8),
         )
+
+
+class Numbers(pl.LightningDataModule):
+    dataset_size = SAMPLES + 1
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return loader(8)
+
+
+def test_crd__with_too_little_room_says_so_before_the_first_step() -> None:
+    distiller = with_memory()
+    with pytest.raises(ValueError, match=r"term 'crd': Expected `dataset_size` to be at least 13, .* but got 12"):
+        trainer(max_epochs=1).fit(distiller, datamodule=Numbers())
+
+
+def test_a_term_named_like_a_metric__is_refused() -> None:
+    with pytest.raises(ValueError, match="no metric's, but got 'accuracy'"):
+        Distiller(nn.Linear(2, 2), nn.Linear(2, 2), terms={"accuracy": Term(RKDLoss())}, example_input=torch.ones(2, 2))
+    pair = nn.Linear(2, 2), nn.Linear(2, 2)
+    Distiller(*pair, terms={"accuracy": Term(RKDLoss())}, metrics={}, example_input=torch.ones(2, 2))

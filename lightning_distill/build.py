@@ -189,8 +189,13 @@ def _trainer(
 ) -> pl.Trainer:
     folder = config.output_dir
     loggers = _loggers(config, role)
+    callbacks = [*own(), *callbacks]
+    given: dict[str, Any] = {}
+    if "enable_progress_bar" not in OmegaConf.select(config, key):
+        # Lightning would put one of its own in place of a bar that was switched off.
+        given["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     trainer: pl.Trainer = build_node(
-        config, key, pl.Trainer, callbacks=[*own(), *callbacks], logger=loggers or False, default_root_dir=folder
+        config, key, pl.Trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=folder, **given
     )
     if trainer.world_size > 1 and _sweeps_in_one_process():
         # Lightning starts the other processes once, with the command line that was typed: the whole sweep.

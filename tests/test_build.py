@@ -228,3 +228,9 @@ def test_locate__names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_logger__that_is_not_installed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Could not build `logger\.wandb`: Requirement 'wandb"):
         planned(tmp_path, "logger=wandb", "trainer=cpu").stage.trainer("student", [])
+
+
+@pytest.mark.parametrize("overrides", [(), ("callbacks.progress_bar=null",)], ids=["default", "null"])
+def test_progress_bar__null_is_off(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    trainer = planned(tmp_path, "trainer=cpu", *overrides).stage.trainer("student", [])
+    assert (trainer.progress_bar_callback is None) == bool(overrides)

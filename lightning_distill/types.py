@@ -20,20 +20,23 @@ class Batch(NamedTuple):
         inputs: A tensor ``[B, ...]``, or a mapping of keyword arguments for the networks.
         target: ``[B, ...]`` class indices, or probabilities shaped as the logits; ``None`` where there are no labels.
         sample_ids: ``[B]`` integer positions in the data set, for losses and stores that remember samples.
+        teacher_input: What the teacher sees where that is something else: another resolution, another modality.
     """
 
     inputs: Any
     target: Tensor | None = None
     sample_ids: Tensor | None = None
+    teacher_input: Any = None
 
 
 def as_batch(batch: Any) -> Batch:
     """Read a tuple, a NamedTuple or a mapping as a :class:`Batch`.
 
     Args:
-        batch: ``(inputs, target)``, ``(inputs, target, sample_ids)``, or a mapping with an input
-            (``inputs``, ``pixel_values``, ``image``, ``x``) and a label (``target``, ``labels``, ``y``). A mapping with
-            other inputs (``input_ids``, ``attention_mask``) is passed to the networks as keyword arguments.
+        batch: ``(inputs, target)``, ``(inputs, target, sample_ids)``, ``(inputs, target, sample_ids, teacher_input)``,
+            or a mapping with an input (``inputs``, ``pixel_values``, ``image``, ``x``), a label (``target``, ``labels``,
+            ``y``) and, where the teacher sees something else, ``teacher_input``. A mapping with other inputs
+            (``input_ids``, ``attention_mask``) is passed to the networks as keyword arguments.
 
     Raises:
         TypeError: If the batch is none of these.
@@ -50,7 +53,7 @@ def as_batch(batch: Any) -> Batch:
     fields = getattr(batch, "_fields", None)
     if fields is not None and any(name in INPUT_KEYS for name in fields):
         return _from_mapping(batch._asdict())
-    if isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 3:
+    if isinstance(batch, (tuple, list)) and 1 <= len(batch) <= len(Batch._fields):
         return Batch(*batch)
     raise TypeError(
         "Expected `batch` to be (inputs, target), (inputs, target, sample_ids) or a mapping with an input and a label, "
@@ -62,12 +65,13 @@ def _from_mapping(batch: Mapping[str, Any]) -> Batch:
     rest = dict(batch)
     target = _pop_first(rest, TARGET_KEYS)
     sample_ids = _pop_first(rest, SAMPLE_ID_KEYS)
+    teacher_input = rest.pop("teacher_input", None)
     if not rest:
         raise TypeError(
             f"Expected `batch` to hold an input under one of {', '.join(INPUT_KEYS)}, but got the keys {sorted(batch)}."
         )
     only = next(iter(rest)) if len(rest) == 1 else None
-    return Batch(rest[only] if only in INPUT_KEYS else rest, target, sample_ids)
+    return Batch(rest[only] if only in INPUT_KEYS else rest, target, sample_ids, teacher_input)
 
 
 def _pop_first(mapping: dict[str, Any], keys: tuple[str, ...]) -> Any:

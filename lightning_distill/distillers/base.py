@@ -193,7 +193,7 @@ class BaseDistiller(ShipsStudent, ABC):
         """What the teacher says about a batch: logits ``[B, C, ...]``, detached."""
         if self.teacher is None:
             raise ValueError("Expected `teacher` to be a network, but got None. Assign one to `distiller.teacher`.")
-        return as_logits(self.teacher(batch.inputs), "teacher").detach()
+        return as_logits(self.teacher.answer(batch, self.current_epoch), "teacher").detach()
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         batch = self.unpack_batch(batch)

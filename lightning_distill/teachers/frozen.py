@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_distill.dry_run import map_tensors
-from lightning_distill.types import call_model
+from lightning_distill.types import Batch, call_model
 
 
 class FrozenTeacher(nn.Module):
@@ -60,6 +60,15 @@ class FrozenTeacher(nn.Module):
         # and tensors made in inference mode cannot be saved.
         with torch.no_grad():
             return call_model(self.model, self._in_own_precision(inputs))
+
+    def answer(self, batch: Batch, epoch: int = 0) -> Any:
+        """The raw output for a batch, from its ``teacher_input`` where it has one.
+
+        Args:
+            batch: What the data loader gave.
+            epoch: The epoch that it belongs to, from 0: for teachers that look their answers up.
+        """
+        return self(batch.inputs if batch.teacher_input is None else batch.teacher_input)
 
     def _in_own_precision(self, inputs: Any) -> Any:
         """Floating-point inputs in the precision of the parameters: a float64 student may ask a float32 teacher."""

@@ -34,9 +34,9 @@ def as_batch(batch: Any) -> Batch:
 
     Args:
         batch: ``(inputs, target)``, ``(inputs, target, sample_ids)``, ``(inputs, target, sample_ids, teacher_input)``,
-            or a mapping with an input (``inputs``, ``pixel_values``, ``image``, ``x``), a label (``target``, ``labels``,
-            ``y``) and, where the teacher sees something else, ``teacher_input``. A mapping with other inputs
-            (``input_ids``, ``attention_mask``) is passed to the networks as keyword arguments.
+            or a mapping with an input (``inputs``, ``pixel_values``, ``image``, ``x``), a label (``target``,
+            ``labels``, ``y``) and, where the teacher sees something else, ``teacher_input``. A mapping with other
+            inputs (``input_ids``, ``attention_mask``) is passed to the networks as keyword arguments.
 
     Raises:
         TypeError: If the batch is none of these.

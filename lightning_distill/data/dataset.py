@@ -19,9 +19,9 @@ class InMemoryDataset(Dataset[Batch]):
     ``DataLoader`` calls ``__getitems__`` with all positions of a batch; give it ``collate_fn=keep_batch``.
 
     Args:
-        samples: ``(inputs, target)``, ``(inputs, target, sample_ids)``, a :class:`Batch` or a mapping. Inputs are
-            ``[N, ...]`` or a mapping of such tensors, target ``[N, ...]`` or ``None``, ids ``[N]`` integers: the
-            positions 0 to N - 1 where none are given.
+        samples: ``(inputs, target)``, ``(inputs, target, sample_ids)``, a :class:`Batch` or a mapping. Inputs (and
+            ``teacher_input``, where the teacher sees something else) are ``[N, ...]`` or a mapping of such tensors,
+            target ``[N, ...]`` or ``None``, ids ``[N]`` integers: the positions 0 to N - 1 where none are given.
         name: What an error message calls the samples.
 
     Raises:
@@ -35,17 +35,19 @@ class InMemoryDataset(Dataset[Batch]):
     """
 
     def __init__(self, samples: Any, name: str = "samples") -> None:
-        inputs, target, sample_ids = as_batch(samples)
+        inputs, target, sample_ids, teacher_input = as_batch(samples)
         _check_inputs(name, inputs)
+        if teacher_input is not None:
+            _check_inputs(f"{name}.teacher_input", teacher_input)
         size = batch_size_of(inputs)
         ids = torch.arange(size) if sample_ids is None else sample_ids
-        lengths = {len(t) for t in _tensors(Batch(inputs, target, ids))}
+        lengths = {len(t) for t in _tensors(Batch(inputs, target, ids, teacher_input))}
         if lengths != {size} or size == 0:
             raise ValueError(
                 f"Expected `{name}` to hold as many inputs as labels and ids, and at least one, but got lengths "
                 f"{sorted(lengths)}."
             )
-        self.samples = Batch(inputs, target, ids)
+        self.samples = Batch(inputs, target, ids, teacher_input)
 
     def __len__(self) -> int:
         return batch_size_of(self.samples.inputs)
@@ -53,9 +55,7 @@ class InMemoryDataset(Dataset[Batch]):
     def __getitem__(self, index: int | Sequence[int] | slice | Tensor) -> Batch:
         """One sample for a number, a batch for several positions."""
         where = index if isinstance(index, (int, slice)) else torch.as_tensor(index)
-        inputs, target, sample_ids = self.samples
-        cut = {k: v[where] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[where]
-        return Batch(cut, None if target is None else target[where], None if sample_ids is None else sample_ids[where])
+        return Batch(*(_cut(part, where) for part in self.samples))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         return self[indices]
@@ -63,7 +63,8 @@ class InMemoryDataset(Dataset[Batch]):
     def fingerprint(self) -> str:
         """A hash of names, types, shapes and every value: equal contents give equal hashes on any machine."""
         digest = hashlib.sha256()
-        names = list(self.samples.inputs) if isinstance(self.samples.inputs, Mapping) else []
+        parts = (self.samples.inputs, self.samples.teacher_input)
+        names = [name for part in parts if isinstance(part, Mapping) for name in part]
         digest.update(repr(names).encode())
         for tensor in _tensors(self.samples):
             digest.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
@@ -76,9 +77,19 @@ def keep_batch(batch: Batch) -> Batch:
     return batch
 
 
+def _cut(part: Any, where: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {name: values[where] for name, values in part.items()}
+    return None if part is None else part[where]
+
+
 def _tensors(samples: Batch) -> list[Tensor]:
-    inputs = list(samples.inputs.values()) if isinstance(samples.inputs, Mapping) else [samples.inputs]
-    return [*inputs, *(t for t in (samples.target, samples.sample_ids) if t is not None)]
+    return [
+        tensor
+        for part in samples
+        if part is not None
+        for tensor in (part.values() if isinstance(part, Mapping) else [part])
+    ]
 
 
 def _check_inputs(name: str, inputs: Any) -> None:

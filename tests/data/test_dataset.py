@@ -61,3 +61,12 @@ def test_fingerprint__changes_with_every_value_and_type() -> None:
 def test_bad_samples__are_named(wrong: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         InMemoryDataset(wrong, "train")
+
+
+def test_teacher_input__is_cut_and_counted_with_the_rest() -> None:
+    low, high = torch.arange(6.0).reshape(3, 2), torch.arange(12.0).reshape(3, 4)
+    dataset = InMemoryDataset(Batch(low, torch.arange(3), None, high))
+    assert torch.equal(dataset[[2, 0]].teacher_input, high[[2, 0]])
+    assert dataset.fingerprint() != InMemoryDataset(Batch(low, torch.arange(3), None, high + 1)).fingerprint()
+    with pytest.raises(ValueError, match=r"lengths \[2, 3\]"):
+        InMemoryDataset(Batch(low, torch.arange(3), None, high[:2]))

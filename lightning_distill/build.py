@@ -9,26 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from pytorch_lightning.callbacks import Callback, ProgressBar
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from lightning_distill import __version__
 from lightning_distill.config_keys import arguments, check_keys, known_keys, locate, unknown_key
 from lightning_distill.distillers import BaseDistiller, Distiller
+from lightning_distill.engine import pl
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
 from lightning_distill.report import RunFolder
 from lightning_distill.weights import load_weights
 
+MISCONFIGURED: type[Exception] = getattr(pl.utilities.exceptions, "MisconfigurationException")  # noqa: B009 - re-exported
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
 DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
 
@@ -111,7 +109,7 @@ def _student(config: DictConfig, data: pl.LightningDataModule) -> Callable[[], n
 def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:
     return StagePlan(
         distiller=_distillers(config, "distiller", data),
-        trainer=partial(_trainer, config, "trainer", lambda: build_entries(config, "callbacks", Callback)),
+        trainer=partial(_trainer, config, "trainer", lambda: build_entries(config, "callbacks", pl.callbacks.Callback)),
         data=data,
         seed=config.seed,
     )
@@ -178,14 +176,22 @@ def _recipe(config: DictConfig, data: pl.LightningDataModule) -> dict[str, Any]:
     return {"model": teacher["model"], "train": train, "trainer": trainer, "data": seen, "seed": teacher["seed"]}
 
 
-def _teacher_callbacks(config: DictConfig) -> list[Callback]:
+def _teacher_callbacks(config: DictConfig) -> list[pl.callbacks.Callback]:
     """What shows progress, and the teacher's own: the student's choices, such as EMA, do not touch the teacher."""
-    shown = [callback for callback in build_entries(config, "callbacks", Callback) if isinstance(callback, ProgressBar)]
-    return shown + build_entries(config, "teacher.train.callbacks", Callback)
+    shown = [
+        callback
+        for callback in build_entries(config, "callbacks", pl.callbacks.Callback)
+        if isinstance(callback, pl.callbacks.ProgressBar)
+    ]
+    return shown + build_entries(config, "teacher.train.callbacks", pl.callbacks.Callback)
 
 
 def _trainer(
-    config: DictConfig, key: str, own: Callable[[], list[Callback]], role: str, callbacks: Sequence[Callback]
+    config: DictConfig,
+    key: str,
+    own: Callable[[], list[pl.callbacks.Callback]],
+    role: str,
+    callbacks: Sequence[pl.callbacks.Callback],
 ) -> pl.Trainer:
     folder = config.output_dir
     loggers = _loggers(config, role)
@@ -193,7 +199,7 @@ def _trainer(
     given: dict[str, Any] = {}
     if "enable_progress_bar" not in OmegaConf.select(config, key):
         # Lightning would put one of its own in place of a bar that was switched off.
-        given["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        given["enable_progress_bar"] = any(isinstance(callback, pl.callbacks.ProgressBar) for callback in callbacks)
     trainer: pl.Trainer = build_node(
         config, key, pl.Trainer, callbacks=callbacks, logger=loggers or False, default_root_dir=folder, **given
     )
@@ -213,12 +219,12 @@ def _sweeps_in_one_process() -> bool:
     return hydra.mode == RunMode.MULTIRUN and str(hydra.launcher["_target_"]).endswith("BasicLauncher")
 
 
-def _loggers(config: DictConfig, role: str) -> list[Logger]:
+def _loggers(config: DictConfig, role: str) -> list[pl.loggers.Logger]:
     """Loggers of one stage; ``???`` in their configs stands for its name."""
     config = config.copy()
     for full in OmegaConf.missing_keys(config):
         OmegaConf.update(config, full, role)
-    return build_entries(config, "logger", Logger)
+    return build_entries(config, "logger", pl.loggers.Logger)
 
 
 def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: Any) -> Any:
@@ -250,7 +256,7 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
                 raise
             # Raised by the call itself: an argument is missing.
             raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
-        except (ValueError, ModuleNotFoundError, MisconfigurationException) as error:
+        except (ValueError, ModuleNotFoundError, MISCONFIGURED) as error:
             raise ValueError(f"Could not build `{key}`: {error}") from error
     if not isinstance(built, kind):
         raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")

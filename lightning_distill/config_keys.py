@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+from torch import nn
+
+from lightning_distill.engine import pl
+
 Node = Mapping[str, Any]
 
 # Scalars and groups at the top; `teacher` and `teacher.train` are no constructor's arguments either.
@@ -154,7 +158,7 @@ def arguments(target: Any) -> frozenset[str] | None:
     owners = [base for base in target.__mro__ if "__init__" in vars(base) and base is not object]
     for owner in owners:
         # These take *args and **kwargs to be a good parent to several classes; they use none.
-        if owner.__module__ in ("torch.nn.modules.module", "pytorch_lightning.core.module"):
+        if owner in (nn.Module, pl.LightningModule):
             return names
         found = _signature(owner, open_end=True)
         if found is None:

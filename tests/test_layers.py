@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_distill"
 # From the bottom up; a module imports from its own layer and those before it.
 LAYERS = (
-    ("checks", "types"),
+    ("checks", "engine", "types"),
     ("losses",),
     ("adapters", "data", "dry_run", "export", "metrics", "models", "schedules", "taps", "weights"),
     ("teachers",),
@@ -24,6 +24,8 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 HYDRA = ("hydra", "omegaconf")
+LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+ABOVE_LOSSES = ("lightning_distill.engine", "torchmetrics")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -46,7 +48,8 @@ def test_imports_point_down(path: Path) -> None:
         if top == "lightning_distill" and rest.split(".")[0] in LEVEL:
             assert LEVEL[rest.split(".")[0]] <= LEVEL[unit(path)], f"{unit(path)} imports {name}"
         assert top not in HYDRA or unit(path) in LAYERS[-1], f"{unit(path)} knows {top}"
-        assert top not in ("pytorch_lightning", "torchmetrics") or unit(path) not in ("losses", "checks", "types")
+        assert top not in LIGHTNING or unit(path) == "engine", f"{unit(path)} imports {top}: use engine.pl"
+        assert not name.startswith(ABOVE_LOSSES) or unit(path) not in ("losses", "checks", "types")
 
 
 def test_every_unit_has_a_layer() -> None:

@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loops.loop import _Loop
-from pytorch_lightning.utilities import rank_zero_warn
+from lightning_distill.engine import pl
 
 
-class BestAndLast(Checkpoint):
+class BestAndLast(pl.callbacks.Checkpoint):
     """Keeps ``best.ckpt`` and ``last.ckpt``, both written at the end of an epoch, and ``last.ckpt`` also at the start.
 
     Lightning's ``ModelCheckpoint`` writes ``last.ckpt`` only in epochs that were the best so far, numbers its files
@@ -120,7 +117,9 @@ class BestAndLast(Checkpoint):
         if self.best_epoch is None or source == self.best.absolute():
             return
         if not source.exists():
-            rank_zero_warn(f"The best checkpoint so far, {source}, is gone: the best epoch is chosen from here on.")
+            pl.utilities.rank_zero_warn(
+                f"The best checkpoint so far, {source}, is gone: the best epoch is chosen from here on."
+            )
             self.best_score = self.best_epoch = None
         elif trainer.is_global_zero:
             copy_atomically(source, self.best)
@@ -155,7 +154,8 @@ def start_next_epoch(trainer: pl.Trainer) -> None:
     current: Any
     for current in (loop.epoch_progress.current, loop.epoch_progress.total):
         current.completed = current.started = current.ready = current.processed
-    _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined] # past the loop's own setter, which keeps it set
+    # Past the loop's own setter, which keeps it set.
+    pl.loops.loop._Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]
     loop.reset_restart_stage()
 
 

@@ -6,13 +6,12 @@ import csv
 import os
 from pathlib import Path
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
+from lightning_distill.engine import pl
 
 FIRST_COLUMNS = ("epoch", "step", "lr")
 
 
-class EpochCsv(Checkpoint):
+class EpochCsv(pl.callbacks.Checkpoint):
     """Writes ``epoch, step, lr`` and everything that was logged, one row per epoch, as soon as the epoch is over.
 
     A resumed run continues the file: rows of epochs that are repeated are replaced. It counts as a checkpoint callback

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 
+from lightning_distill.engine import pl
 from lightning_distill.types import as_batch, batch_size_of
 
 
-class SampleCount(Callback):
+class SampleCount(pl.callbacks.Callback):
     """Counts test samples over all processes, so that a difference can be judged by its standard error.
 
     Attributes:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import Self
@@ -16,10 +15,11 @@ from typing_extensions import Self
 from lightning_distill.data.dataset import InMemoryDataset, keep_batch
 from lightning_distill.data.sampler import EpochSampler, even_batch_size, process_share
 from lightning_distill.data.split import stratified_choice
+from lightning_distill.engine import pl
 from lightning_distill.types import Batch
 
 
-class TensorDataModule(LightningDataModule):
+class TensorDataModule(pl.LightningDataModule):
     """Serves tensors as :class:`~lightning_distill.types.Batch`, whole batches at a time.
 
     The order of an epoch depends on ``(seed, epoch)`` alone. With several processes each sees its own share: training

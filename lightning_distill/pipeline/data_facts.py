@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor
+
+from lightning_distill.engine import pl
 
 
 def data_facts(data: pl.LightningDataModule) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from lightning_distill.distillers import BaseDistiller
+from lightning_distill.engine import pl
 from lightning_distill.report.folder import RunFolder, Scalar
 
 
@@ -28,7 +27,7 @@ class StagePlan:
     """
 
     distiller: Callable[[nn.Module, nn.Module | None], BaseDistiller]
-    trainer: Callable[[str, Sequence[Callback]], pl.Trainer]
+    trainer: Callable[[str, Sequence[pl.callbacks.Callback]], pl.Trainer]
     data: pl.LightningDataModule
     seed: int = 0
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from lightning_distill.distillers import BaseDistiller
+from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import Plan
 from lightning_distill.pipeline.preflight import preflight
 from lightning_distill.pipeline.stage import Stage
@@ -92,7 +92,7 @@ def _resumable(role: str, folder: RunFolder) -> Iterator[None]:
         raise
 
 
-@rank_zero_only
+@pl.utilities.rank_zero_only
 def _write(folder: RunFolder, role: str, numbers: dict[str, Scalar]) -> None:
     folder.write(role, numbers)
 

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from lightning_distill.callbacks import BestAndLast, EpochCsv, SampleCount
 from lightning_distill.distillers import BaseDistiller, Distiller
+from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import StagePlan
 from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder, Scalar
@@ -82,7 +81,7 @@ class Stage:
         file = self.folder.weights(self.role)
         return {"parameters": parameters, "file_bytes": file.stat().st_size if file.exists() else None}
 
-    def _make_trainer(self, callbacks: Sequence[Callback]) -> pl.Trainer:
+    def _make_trainer(self, callbacks: Sequence[pl.callbacks.Callback]) -> pl.Trainer:
         self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter])
         return self._trainer
 

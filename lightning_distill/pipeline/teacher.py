@@ -6,11 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
-import pytorch_lightning as pl
 from safetensors import SafetensorError
 from torch import nn
 
 from lightning_distill.distillers import BaseDistiller
+from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import TeacherPlan
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.report.console import is_main_process, say

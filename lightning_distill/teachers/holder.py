@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor, nn
 
+from lightning_distill.engine import pl
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.slot import TeacherSlot, as_teacher
 

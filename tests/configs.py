@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_distill.build import build
+from lightning_distill.cli.conf import typed
 from lightning_distill.pipeline import Plan, run
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +20,8 @@ TINY = ("debug=fast", "trainer=cpu", "+trainer.enable_progress_bar=false", "call
 
 def composed(*overrides: str, hydra: bool = False) -> DictConfig:
     """The config that these overrides give; with ``hydra``, its own node is there, too."""
-    typed: list[str] = script().typed(list(overrides))
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", typed, return_hydra_config=hydra)
+        return compose("train", typed(list(overrides), CONF), return_hydra_config=hydra)
 
 
 def planned(folder: Path, *overrides: str) -> Plan:
@@ -45,17 +42,6 @@ def options(group: str) -> list[str]:
 def files(folder: Path) -> list[str]:
     """Every file in a folder, relative to it."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-@cache
-def script() -> ModuleType:
-    """``train.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def plain(config: DictConfig) -> Any:

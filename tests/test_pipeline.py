@@ -91,7 +91,7 @@ def test_metrics__one_flat_mapping_of_scalars_per_role(finished: Path) -> None:
     assert set(found["baseline"]) == set(found["student"]) == MEASURED | {"test/teacher_agreement"}
     assert set(found["run"]) == {
         *("format_version", "seed", "alpha", "temperature", "version", "test_samples"),
-        *("gain", "gain_standard_error", "finished"),
+        *("gain", "gain_standard_error", "finished", "command"),
     }
     assert found["run"]["test_samples"] == 100  # two batches of 50
     assert found["run"]["gain"] == found["student"]["test/accuracy"] - found["baseline"]["test/accuracy"]

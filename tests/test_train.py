@@ -14,9 +14,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from tests.configs import ROOT, TINY, composed, files, script
-
-train = script()
+from lightning_distill.cli import train
+from lightning_distill.cli.conf import typed
+from tests.configs import CONF, ROOT, TINY, composed, files
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *arguments])
-    return train.cli()  # type: ignore[no-any-return]
+    return train.cli()
 
 
 def test_main__returns_what_a_sweep_maximises(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_cli__ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_typed__null_turns_a_group_off() -> None:
-    assert train.typed(["teacher=null", "logger=null", "alpha=0.5", "ckpt_path=null"]) == [
+    assert typed(["teacher=null", "logger=null", "alpha=0.5", "ckpt_path=null"], CONF) == [
         "~teacher",
         "alpha=0.5",
         "ckpt_path=null",

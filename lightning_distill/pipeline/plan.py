@@ -67,6 +67,7 @@ class Plan:
         ckpt_path: A checkpoint from which the student's stage goes on.
         resumes: The folder holds an unfinished run: go on where it stopped.
         export: File name of the deployable student, ``.pt2`` or ``.onnx``; ``None`` writes none.
+        command: What was typed to start the run.
         facts: Further scalars for ``metrics.json``.
     """
 
@@ -79,4 +80,5 @@ class Plan:
     ckpt_path: Path | None = None
     resumes: bool = False
     export: str | None = "student.pt2"
+    command: str = ""
     facts: Mapping[str, Scalar] = field(default_factory=dict)

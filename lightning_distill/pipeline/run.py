@@ -16,7 +16,7 @@ from lightning_distill.pipeline.preflight import preflight
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import make_teacher, teacher_stage
 from lightning_distill.report import final_table, median_latency_ms, verdict
-from lightning_distill.report.console import is_main_process, say
+from lightning_distill.report.console import is_main_process, program, say
 from lightning_distill.report.folder import RunFolder, Scalar, write_text_atomically
 from lightning_distill.report.verdict import difference_error
 
@@ -39,6 +39,7 @@ def run(plan: Plan) -> float | None:
     preflight(plan)
     if is_main_process() and not plan.resumes:
         write_text_atomically(plan.folder.config, plan.config)
+        plan.folder.write("run", {"command": plan.command})
     trained = _teacher(plan, done)
     teacher = trained["teacher"].student if "teacher" in trained else None
     if teacher is not None and plan.baseline:
@@ -88,7 +89,7 @@ def _resumable(role: str, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"\nInterrupted in the stage `{role}`. Go on with: python train.py resume={folder.path}")
+        say(f"\nInterrupted in the stage `{role}`. Go on with: {program()} resume={folder.path}")
         raise
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +11,12 @@ from rich.console import Console
 from lightning_distill.engine import pl
 
 FILE_WIDTH = 120  # columns where the output goes to a file
+
+
+def program() -> str:
+    """How the training was started, to say how to go on: the console script, or ``python train.py``."""
+    name = Path(sys.argv[0]).stem
+    return name if name.startswith("lightning-distill") else "python train.py"
 
 
 def is_main_process() -> bool:

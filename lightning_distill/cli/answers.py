@@ -1,0 +1,44 @@
+"""One message for a mistake, the whole trace for a fault, an exit code for either."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+INTERRUPTED = 130  # what a shell expects after Ctrl-C
+MISTAKES = (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError, ModuleNotFoundError)
+
+
+def answered(command: Callable[[], object], explain: Callable[[Exception], str] = str) -> int:
+    """Call ``command`` and answer a mistake of the user's with one line. Returns the exit code.
+
+    Args:
+        command: What to do.
+        explain: The message for an error.
+    """
+    details = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors come here as they are
+    try:
+        command()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except MISTAKES as error:
+        if details or not is_answer(error):
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def is_answer(error: Exception) -> bool:
+    """Whether an error was raised to tell the user something, rather than by a fault further down."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return True
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "lightning_distill" in Path(frames[-1].filename).parts

@@ -1,0 +1,59 @@
+"""``lightning-distill-train key=value ...``, the same as ``python train.py`` in a checkout."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_distill.cli.answers import answered
+from lightning_distill.cli.conf import conf_folder, typed
+
+CONF = conf_folder()
+# The folder of a run that is resumed, or the one for a new run; read by conf/hydra/default.yaml.
+OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new, replace=True)
+_typed: list[str] = []  # the command line, before it was put in Hydra's words
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+def main(config: DictConfig) -> float | None:
+    """Run what ``config`` says and return the student's best ``val/accuracy``, for a sweep to maximise."""
+    # Imported here, so that --help and a misspelt choice are answered at once.
+    from lightning_distill.build import build
+    from lightning_distill.pipeline import run
+    from lightning_distill.report.console import program
+
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips, three times a run
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    try:
+        plan = build(config, list(overrides))
+        command = f"{program()} {shlex.join(_typed or overrides)}".strip()
+        return run(replace(plan, command=command))
+    finally:
+        folder = Path(config.output_dir)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # made by Hydra; nothing came of it
+
+
+def cli() -> int:
+    """Call :func:`main` and answer mistakes with one message. Returns the exit code."""
+    _typed[:] = sys.argv[1:]
+    sys.argv[1:] = typed(sys.argv[1:], CONF)
+    return answered(lambda: main(), answer)
+
+
+def answer(error: Exception) -> str:
+    """What to tell the user."""
+    if not isinstance(error, HydraException):
+        return str(error)
+    from lightning_distill.build import explain
+
+    return explain(error, sys.argv[1:], CONF)

@@ -1,16 +1,27 @@
 """Lightning data modules that declare ``num_classes`` and ``example_input`` and yield ``Batch``."""
 
+from lightning_distill.data.balance import BalancedDraw, class_weights
 from lightning_distill.data.dataset import InMemoryDataset, keep_batch
 from lightning_distill.data.digits import DigitsDataModule
+from lightning_distill.data.labels import NO_LABEL
+from lightning_distill.data.module import BaseDataModule
+from lightning_distill.data.prepare import Augment, Prepare, PreparedDataset
 from lightning_distill.data.sampler import EpochSampler
 from lightning_distill.data.split import stratified_choice
 from lightning_distill.data.tensors import TensorDataModule
 
 __all__ = [
+    "Augment",
+    "BalancedDraw",
+    "BaseDataModule",
     "DigitsDataModule",
     "EpochSampler",
     "InMemoryDataset",
+    "NO_LABEL",
+    "Prepare",
+    "PreparedDataset",
     "TensorDataModule",
+    "class_weights",
     "keep_batch",
     "stratified_choice",
 ]

@@ -39,6 +39,9 @@ class InMemoryDataset(Dataset[Batch]):
         _check_inputs(name, inputs)
         if teacher_input is not None:
             _check_inputs(f"{name}.teacher_input", teacher_input)
+        if target is not None and not (target.is_floating_point() or target.is_complex()):
+            # Whatever integers labels are stored as, the losses take these; several labels per sample are 0 or 1.
+            target = target.float() if target.dtype == torch.bool else target.long()
         size = batch_size_of(inputs)
         ids = torch.arange(size) if sample_ids is None else sample_ids
         lengths = {len(t) for t in _tensors(Batch(inputs, target, ids, teacher_input))}
@@ -60,6 +63,25 @@ class InMemoryDataset(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         return self[indices]
 
+    @property
+    def target(self) -> Tensor | None:
+        """Labels ``[N, ...]``."""
+        return self.samples.target
+
+    @property
+    def sample_ids(self) -> Tensor:
+        """Ids ``[N]``."""
+        ids: Tensor = self.samples.sample_ids  # type: ignore[assignment] # given or made
+        return ids
+
+    def read(self, positions: Tensor, epoch: int | None = None) -> Batch:
+        """The batch at ``positions``; it is the same in every epoch."""
+        return self[positions]
+
+    def subset(self, positions: Tensor) -> InMemoryDataset:
+        """The samples at ``positions``, with their ids."""
+        return InMemoryDataset(self[positions])
+
     def fingerprint(self) -> str:
         """A hash of names, types, shapes and every value: equal contents give equal hashes on any machine."""
         digest = hashlib.sha256()
@@ -68,7 +90,7 @@ class InMemoryDataset(Dataset[Batch]):
         digest.update(repr(names).encode())
         for tensor in _tensors(self.samples):
             digest.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 
+from lightning_distill.data.module import check_count
 from lightning_distill.data.split import stratified_choice
-from lightning_distill.data.tensors import TensorDataModule, _check_count
+from lightning_distill.data.tensors import TensorDataModule
 from lightning_distill.types import Batch
 
 VAL_SAMPLES = TEST_SAMPLES = 225  # an eighth each of the 1,797; 1,347 stay for training
@@ -25,6 +27,7 @@ class DigitsDataModule(TensorDataModule):
         train_samples: Train on this many samples only, chosen by ``seed``; from 10 to 1,347, ``None`` for all.
         seed: Decides the order, and which training samples are chosen. Validation and test do not depend on it.
         split_seed: Decides the three splits.
+        options: Of :class:`~lightning_distill.data.module.BaseDataModule`: ``augment``, ``mean``, ``sampler`` ...
 
     Raises:
         ValueError: If a number is out of range.
@@ -36,9 +39,14 @@ class DigitsDataModule(TensorDataModule):
     """
 
     def __init__(
-        self, batch_size: int = 64, train_samples: int | None = None, seed: int = 0, split_seed: int = 0
+        self,
+        batch_size: int = 64,
+        train_samples: int | None = None,
+        seed: int = 0,
+        split_seed: int = 0,
+        **options: Any,
     ) -> None:
-        _check_count("split_seed", split_seed, 0)
+        check_count("split_seed", split_seed, 0)
         train, val, test = _splits(split_seed)
         super().__init__(
             train,
@@ -49,6 +57,7 @@ class DigitsDataModule(TensorDataModule):
             train_samples=train_samples,
             seed=seed,
             class_names=[str(digit) for digit in range(10)],
+            **options,
         )
         self.split_seed = split_seed
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,28 +29,48 @@ class EpochSampler(DistributedSampler[int]):
         seed: Not below 0.
         num_replicas: Number of processes.
         rank: This process, from 0.
+        draw: Gives an epoch's positions ``[N]`` for a generator; every position once, in random order, if not given.
+        with_epoch: Yield ``(position, epoch)``, for samples that look different in every epoch.
 
     Example:
         >>> sorted(EpochSampler(range(5), shuffle=False, num_replicas=2, rank=1))
         [1, 3]
     """
 
-    def __init__(self, dataset: Sized, *, shuffle: bool, seed: int = 0, num_replicas: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Sized,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+        draw: Callable[[np.random.Generator], np.ndarray] | None = None,
+        with_epoch: bool = False,
+    ) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
+        self.draw = draw
+        self.with_epoch = with_epoch
         if not shuffle and len(dataset) >= num_replicas:
             self.total_size = len(dataset)
             self.num_samples = len(range(rank, len(dataset), num_replicas))
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Any]:
+        share = self._order()[self.rank :: self.num_replicas].tolist()
+        return zip(share, repeat(self.epoch), strict=False) if self.with_epoch else iter(share)
+
+    def _order(self) -> np.ndarray:
+        """The positions of all processes; they repeat from the start where more are asked for."""
         size = len(self.dataset)  # type: ignore[arg-type]
+        if not self.shuffle:
+            return np.resize(np.arange(size), self.total_size)
         # A sequence as the seed is hashed: neighbouring seeds and epochs have nothing in common, whereas torch's own
         # `seed + epoch` makes epoch 1 of seed 0 the same order as epoch 0 of seed 1.
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(size) if self.shuffle else np.arange(size)
-        padded = np.resize(order, self.total_size)  # repeats from the start where more are asked for
-        return iter(padded[self.rank :: self.num_replicas].tolist())
+        generator = np.random.default_rng((self.seed, self.epoch))
+        return np.resize(generator.permutation(size) if self.draw is None else self.draw(generator), self.total_size)
 
 
-def process_share(trainer: Any = None) -> dict[str, int]:
+def process_share(trainer: Any = None) -> dict[str, Any]:
     """``num_replicas`` and ``rank`` of this process: what the trainer says, or torch.distributed, or one process."""
     if trainer is not None:
         # The strategy knows better than the global rank: under tensor parallelism several processes share their data.

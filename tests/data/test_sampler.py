@@ -75,3 +75,11 @@ def test_even_batch_size__gives_all_processes_as_many_batches(size: int, ranks: 
     if size >= ranks:
         assert len({-(-share // batch) for share in shares}) == 1
     assert batch >= 4
+
+
+def test_with_epoch__every_position_brings_its_epoch() -> None:
+    sampler = EpochSampler(range(4), shuffle=True, with_epoch=True)
+    sampler.set_epoch(2)
+    positions, epochs = zip(*sampler, strict=True)
+    assert sorted(positions) == [0, 1, 2, 3]
+    assert set(epochs) == {2}

@@ -1,0 +1,215 @@
+"""What every data module shares: order, shares, choice of samples, preparation."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from typing_extensions import Self
+
+from lightning_distill.data.balance import BalancedDraw, class_weights
+from lightning_distill.data.dataset import keep_batch
+from lightning_distill.data.labels import NO_LABEL, check_labels
+from lightning_distill.data.prepare import Augment, Prepare, PreparedDataset, Samples
+from lightning_distill.data.sampler import EpochSampler, even_batch_size, process_share
+from lightning_distill.data.split import stratified_choice
+from lightning_distill.engine import pl
+from lightning_distill.types import Batch
+
+
+class BaseDataModule(pl.LightningDataModule):
+    """Serves three sets of samples as :class:`~lightning_distill.types.Batch`.
+
+    The order of an epoch depends on ``(seed, epoch)`` alone. With several processes each sees its own share: training
+    shares are equally long, and validation and test count every sample once (see
+    :class:`~lightning_distill.data.sampler.EpochSampler`). A last training batch of a single sample is left out,
+    because BatchNorm cannot train on one; any other last batch is used.
+
+    Args:
+        train: Samples to train on.
+        val: For validation.
+        test: For the test; ``None`` where there is none.
+        num_classes: Number of classes.
+        batch_size: Samples per batch and process.
+        train_samples: Train on this many samples only, chosen by ``seed`` with every class in its share; needs class
+            indices ``[N]`` as the target. ``None`` trains on all.
+        seed: Decides the order, and which samples are chosen.
+        class_names: One per class.
+        mean: Of the images, per channel: batches hold ``(image - mean) / std``. ``None`` for images as they are.
+        std: Of the images, per channel.
+        augment: Changes training images, ``(images, sample_ids, epoch) -> images``, before they are normalised.
+        sampler: ``"balanced"`` shows every class equally often, ``"sqrt"`` in the proportion of the square root of its
+            count; ``None`` shows every sample once per epoch.
+        workers: Processes that prepare batches; 0 for none, which is fastest where samples are in memory.
+
+    Raises:
+        ValueError: If a number is out of range, or a label is no class.
+    """
+
+    def __init__(
+        self,
+        train: Samples,
+        val: Samples,
+        test: Samples | None,
+        *,
+        num_classes: int,
+        batch_size: int = 64,
+        train_samples: int | None = None,
+        seed: int = 0,
+        class_names: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        augment: Augment | None = None,
+        sampler: str | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        check_count("num_classes", num_classes, 1)
+        check_count("batch_size", batch_size, 1)
+        check_count("seed", seed, 0)
+        check_count("workers", workers, 0)
+        for name, samples in {"train": train, "val": val, "test": test}.items():
+            if samples is not None and samples.target is not None:
+                check_labels(name, samples.target, num_classes)
+        if train_samples is not None:
+            _check_train_samples(train_samples, train.target)
+        if class_names is not None and len(class_names) != num_classes:
+            raise ValueError(
+                f"Expected `class_names` to hold `num_classes` = {num_classes} names, but got {len(class_names)}."
+            )
+        self._train, self._val, self._test = train, val, test
+        self._labelled_only = False
+        self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.train_samples = train_samples
+        self.seed = seed
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.mean = None if mean is None else tuple(mean)
+        self.std = None if std is None else tuple(std)
+        self.augment = augment
+        self.sampler = sampler
+        self.workers = workers
+        if sampler is not None:
+            BalancedDraw(self.train_dataset.target, sampler)  # raises where there is nothing to balance
+        first = train.read(torch.arange(min(2, len(train))), None)
+        self._prepare.check(first.inputs, first.teacher_input)
+
+    @property
+    def _prepare(self) -> Prepare:
+        return Prepare(self.mean, self.std, self.augment)
+
+    @property
+    def example_input(self) -> Any:
+        """The first two training inputs, not augmented: ``[2, ...]``, or a mapping of such tensors."""
+        return PreparedDataset(self._train, self._prepare).__getitems__([0, 1][: len(self._train)]).inputs
+
+    @property
+    def train_dataset(self) -> Samples:
+        """The samples that are trained on."""
+        samples, target = self._train, self._train.target
+        if self._labelled_only and _is_single_label(target) and bool(target.eq(NO_LABEL).any()):
+            samples = samples.subset(torch.nonzero(target.ne(NO_LABEL)).flatten())
+        if self.train_samples is None or samples.target is None:
+            return samples
+        return samples.subset(stratified_choice(samples.target, self.train_samples, self.seed))
+
+    @property
+    def dataset_size(self) -> int:
+        """Rows that a memory of all training samples needs: ids are below it, also where only a few are used."""
+        return int(self._train.sample_ids.max()) + 1
+
+    @property
+    def class_weights(self) -> list[float]:
+        """One per class, inversely proportional to its training samples, with a mean of 1; 0 where it has none.
+
+        Raises:
+            ValueError: If the labels are no class indices.
+        """
+        return class_weights(self.train_dataset.target, self.num_classes)
+
+    def full(self) -> Self:
+        """A copy that trains on all labelled samples: what a teacher sees. Validation and test are the same."""
+        other = copy.copy(self)
+        other.train_samples, other._labelled_only = None, True
+        other.trainer = None
+        return other
+
+    def fingerprint(self) -> str:
+        """A hash of all that decides a training run: training and validation samples, what is done to them, and seed.
+
+        Two modules that train alike have the same, whatever built them; the test samples do not count.
+        """
+        augment = None if self.augment is None else self.augment.fingerprint()
+        samples = (self.train_dataset.fingerprint(), self._val.fingerprint())
+        parts = (*samples, self.batch_size, self.seed, self.mean, self.std, self.sampler, augment)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        samples = self.train_dataset
+        draw = None if self.sampler is None else BalancedDraw(samples.target, self.sampler)
+        sampler = EpochSampler(
+            samples, shuffle=True, seed=self.seed, draw=draw, with_epoch=True, **process_share(self.trainer)
+        )
+        single = len(sampler) > 1 and len(sampler) % self.batch_size == 1
+        return self._loader(samples, sampler, self.batch_size, drop_last=single and self.batch_size > 1)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation_loader(self._val)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        if self._test is None:
+            raise ValueError("Expected `test` samples for a test run, but got None. Pass `test` to the data module.")
+        return self._evaluation_loader(self._test)
+
+    def _evaluation_loader(self, samples: Samples) -> DataLoader[Batch]:
+        sampler = EpochSampler(samples, shuffle=False, **process_share(self.trainer))
+        return self._loader(samples, sampler, even_batch_size(len(samples), sampler.num_replicas, self.batch_size))
+
+    def _loader(
+        self, samples: Samples, sampler: EpochSampler, batch_size: int, drop_last: bool = False
+    ) -> DataLoader[Batch]:
+        return DataLoader(
+            PreparedDataset(samples, self._prepare),
+            batch_size,
+            sampler=sampler,
+            collate_fn=keep_batch,  # type: ignore[arg-type] # it gets a batch, not a list
+            drop_last=drop_last,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            # A loader draws one number per pass: from here, so that the global generator is left as it is.
+            generator=torch.Generator(),
+        )
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raise unless ``value`` is a whole number of at least ``least``.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"Expected `{name}` to be a whole number of at least {least}, but got {value!r}.")
+
+
+def _is_single_label(target: Tensor | None) -> TypeGuard[Tensor]:
+    return target is not None and target.ndim == 1 and not target.is_floating_point()
+
+
+def _check_train_samples(train_samples: Any, target: Tensor | None) -> None:
+    if not _is_single_label(target):
+        raise ValueError(
+            "Expected the target of `train` to be class indices [N] where `train_samples` is set, but got "
+            f"{'None' if target is None else f'{target.dtype} of shape {list(target.shape)}'}. Choose the samples "
+            "yourself and leave `train_samples` at None."
+        )
+    least, most = len(torch.unique(target)), len(target)
+    if isinstance(train_samples, bool) or not isinstance(train_samples, int) or not least <= train_samples <= most:
+        raise ValueError(
+            f"Expected `train_samples` to be a whole number from {least} (one sample per class) to {most} (all), but "
+            f"got {train_samples!r}. Leave it at None to train on all samples."
+        )

@@ -25,6 +25,7 @@ def check_class_counts(student_logits: Tensor, teacher_logits: Tensor, loss: Cal
     else:
         what = f"outputs of the same shape, but got {teacher_shape} and {student_shape} for one example"
     raise ValueError(
-        f"Expected `teacher` and `student` to have {what}. Give the student as many outputs as the teacher, or wrap "
-        "the teacher in a module that returns the student's classes only."
+        f"Expected `teacher` and `student` to have {what}. Give the student as many outputs as the teacher, or say "
+        "which of the teacher's classes are the student's: FrozenTeacher(network, class_map=[...]), or "
+        "teacher.class_map=[...] in a config."
     )

@@ -14,7 +14,7 @@ from lightning_distill.distillers.term import ROLES, Path, Role, Route, naming
 from lightning_distill.dry_run import dry_run
 from lightning_distill.taps import FeatureError, FeatureTaps, find_module, split_path
 from lightning_distill.teachers.frozen import FrozenTeacher
-from lightning_distill.types import as_logits, call_model
+from lightning_distill.types import as_logits
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TermTaps:
             taps = self._on(role, model)
             # Uncompiled: a compiled pass takes long to start, and does not tell which features it overwrites.
             with torch.no_grad(), torch.compiler.set_stance("force_eager"), taps:
-                outputs[role] = dry_run(model, example_input, _call)
+                outputs[role] = _run(model, example_input)
             self._copies[role] = taps.protect()
             features[role] = self.read(role)
         return Seen(outputs, features, _image_size(example_input))
@@ -114,9 +114,9 @@ def network_of(model: nn.Module | None) -> nn.Module | None:
     return model.model if isinstance(model, FrozenTeacher) else model
 
 
-def _call(model: nn.Module, inputs: Any) -> Any:
-    """A frozen teacher takes a mapping as it is, a plain network as keyword arguments."""
-    return model(inputs) if isinstance(model, FrozenTeacher) else call_model(model, inputs)
+def _run(model: nn.Module, example_input: Any) -> Any:
+    """The output for one example; a frozen teacher may have one of its own."""
+    return model.answer_example(example_input) if isinstance(model, FrozenTeacher) else dry_run(model, example_input)
 
 
 def _image_size(inputs: Any) -> tuple[int, int] | None:

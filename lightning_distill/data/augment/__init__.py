@@ -1,0 +1,18 @@
+"""Augmentation whose views are functions of (seed, epoch, sample id)."""
+
+from lightning_distill.data.augment.batch import Augmentation, BatchAugmentation, Operation
+from lightning_distill.data.augment.erase import Cutout, RandomErasing
+from lightning_distill.data.augment.geometry import Geometry, RandomCrop, RandomFlip
+from lightning_distill.data.augment.keys import Draws
+
+__all__ = [
+    "Augmentation",
+    "BatchAugmentation",
+    "Cutout",
+    "Draws",
+    "Geometry",
+    "Operation",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+]

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lightning_distill.distillers import DeiTDistiller, Distiller
+    from lightning_distill.distillers import DeiTDistiller, Distillation, Distiller
     from lightning_distill.losses import HardDistillationLoss, KLDistillationLoss
     from lightning_distill.teachers import FrozenTeacher
 
 # Looked up on first use, so that `import lightning_distill.losses` does not import Lightning.
 _HOMES = {
     "DeiTDistiller": "lightning_distill.distillers",
+    "Distillation": "lightning_distill.distillers",
     "Distiller": "lightning_distill.distillers",
     "FrozenTeacher": "lightning_distill.teachers",
     "HardDistillationLoss": "lightning_distill.losses",
     "KLDistillationLoss": "lightning_distill.losses",
 }
 
-__all__ = ["DeiTDistiller", "Distiller", "FrozenTeacher", "HardDistillationLoss", "KLDistillationLoss"]
+__all__ = ["DeiTDistiller", "Distillation", "Distiller", "FrozenTeacher", "HardDistillationLoss", "KLDistillationLoss"]
 
 
 def __getattr__(name: str) -> Any:

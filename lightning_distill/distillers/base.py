@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from lightning_distill.checks import check_fraction
-from lightning_distill.distillers.needs import call_loss, check_factory, check_weight, lift, loss_needs
-from lightning_distill.distillers.preflight import check_class_counts
+from lightning_distill.distillers.core import DistillationCore, Loss, StudentOutputs, weighted_sum
+from lightning_distill.distillers.labels import labelled_count
+from lightning_distill.distillers.means import EpochMeans
+from lightning_distill.distillers.needs import check_factory
 from lightning_distill.distillers.shipping import ShipsStudent
 from lightning_distill.distillers.stage_metrics import StageMetrics, default_metrics
 from lightning_distill.distillers.term import check_not_metrics
-from lightning_distill.distillers.terms import Term, TermSet
-from lightning_distill.dry_run import dry_run
-from lightning_distill.schedules import Schedule, is_scheduled, value_at
-from lightning_distill.teachers.guard import FiniteGuard
-from lightning_distill.types import Batch, as_batch, as_logits, batch_size_of, describe
+from lightning_distill.distillers.terms import Term
+from lightning_distill.schedules import Schedule
+from lightning_distill.types import Batch, batch_size_of
 
-Loss = Callable[..., Tensor]
+__all__ = ["BaseDistiller", "StudentOutputs"]
+
 PLAIN = (bool, int, float, str)
+STATE_KEY = "lightning_distill"
 
 
-class StudentOutputs(NamedTuple):
-    """What one pass through the student gives.
-
-    Attributes:
-        deployed: The logits that are deployed and measured.
-        class_logits: The logits that the student loss sees.
-        distillation_logits: The logits that the distillation loss sees.
-    """
-
-    deployed: Tensor
-    class_logits: Tensor
-    distillation_logits: Tensor
-
-
-class BaseDistiller(ShipsStudent, ABC):
+class BaseDistiller(DistillationCore, ShipsStudent, ABC):
     """A student that is trained on the labels and on a frozen teacher.
 
     ``total = alpha * student_loss + (1 - alpha) * distillation_loss + sum of weight_i * term_i``
@@ -90,55 +77,33 @@ class BaseDistiller(ShipsStudent, ABC):
         example_input: Any = None,
         teacher_agreement: bool = False,
     ) -> None:
-        super().__init__()
-        if not isinstance(student, nn.Module):
-            raise TypeError(f"Expected `student` to be an nn.Module, but got {describe(student)}.")
-        check_weight("alpha", alpha, check_fraction)
-        if distillation_weight is not None:
-            check_weight("distillation_weight", distillation_weight)
         check_factory("optimizer", optimizer, "params -> optimizer", "functools.partial(torch.optim.AdamW, lr=1e-3)")
         check_factory(
             "scheduler", scheduler, "optimizer -> scheduler", "functools.partial(CosineAnnealingLR, T_max=10)"
         )
-        self.student = student
-        self.teacher = teacher
-        self.alpha = alpha
-        self.distillation_weight = distillation_weight
-        self.student_loss = nn.CrossEntropyLoss() if student_loss is None else student_loss
-        self.distillation_loss = self.default_distillation_loss() if distillation_loss is None else distillation_loss
+        super().__init__(
+            student,
+            teacher,
+            alpha=alpha,
+            student_loss=student_loss,
+            distillation_loss=distillation_loss,
+            distillation_weight=distillation_weight,
+            terms=terms,
+            example_input=example_input,
+        )
         self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
-        self.example_input = example_input
         self.stage_metrics = StageMetrics(
             default_metrics(student_loss) if metrics is None else metrics,
             self.heads,
             teacher_agreement=teacher_agreement and teacher is not None,
         )
         check_not_metrics(terms or {}, self.stage_metrics.names("train"))
-        self.terms = TermSet.build(terms or {}, student, self.teacher, example_input)
-        self._needs = loss_needs(self.distillation_loss)
-        self._guard = FiniteGuard()
-        self._measured: StudentOutputs | None = None
+        self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
+        self._scheduled_weights: dict[str, float] = {}
         plain = {"alpha": alpha, "distillation_weight": distillation_weight, "teacher_agreement": teacher_agreement}
         self.save_hyperparameters({name: value for name, value in plain.items() if isinstance(value, PLAIN)})
         if example_input is not None:
             self.prepare(example_input)
-
-    @abstractmethod
-    def read_student(self, inputs: Any) -> StudentOutputs:
-        """Run the student once and say which output is which."""
-
-    @abstractmethod
-    def default_distillation_loss(self) -> nn.Module:
-        """The distillation loss where none is given."""
-
-    def unpack_batch(self, batch: Any) -> Batch:
-        """Read what the data loader yields; override for batches of another form."""
-        return as_batch(batch)
-
-    @property
-    def distils(self) -> bool:
-        """Whether there is a teacher to learn from; if not, this is plain supervised training."""
-        return self.teacher is not None
 
     # Before training.
 
@@ -150,13 +115,6 @@ class BaseDistiller(ShipsStudent, ABC):
         for module in (self.distillation_loss, self.terms):
             if isinstance(module, nn.Module) and not self.distils:
                 module.requires_grad_(False)  # DDP rejects trainable parameters that no loss reaches
-
-    def prepare(self, example_input: Any) -> None:
-        """Run one example through both networks and raise if their outputs do not fit; nothing is changed by it."""
-        outputs = dry_run(self.student, example_input, lambda _, inputs: self.read_student(inputs))
-        if self.distils and self.teacher is not None:
-            teacher_logits = as_logits(self.teacher.answer_example(example_input), "teacher")
-            check_class_counts(outputs.distillation_logits, teacher_logits, self.distillation_loss)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -170,40 +128,21 @@ class BaseDistiller(ShipsStudent, ABC):
 
     def compute_losses(self, batch: Any) -> dict[str, Tensor]:
         """Every loss of a batch by name, unweighted: ``student_loss``, ``distillation_loss`` and the terms."""
-        batch = self.unpack_batch(batch)
-        if not self.distils or self.teacher is None:
-            outputs = self._run_student(batch)
-            return {"student_loss": self._student_loss(outputs, batch)}
-        with self.terms.capture(self.student, self.teacher):
-            teacher_logits = self.teacher_logits(batch)
-            outputs = self._run_student(batch)
-        self._guard.check(teacher_logits, self._where())
-        losses = {}
-        if batch.target is not None or self.alpha != 0:
-            losses["student_loss"] = self._student_loss(outputs, batch)
-        given = {"target": batch.target, "sample_ids": batch.sample_ids, "progress": self.progress}
-        losses["distillation_loss"] = call_loss(
-            self.distillation_loss, self._needs, outputs.distillation_logits, teacher_logits, given
-        )
-        return losses | self.terms.compute(batch, outputs.distillation_logits, teacher_logits, self.progress)
-
-    def teacher_logits(self, batch: Batch) -> Tensor:
-        """What the teacher says about a batch: logits ``[B, C, ...]``, detached."""
-        if self.teacher is None:
-            raise ValueError("Expected `teacher` to be a network, but got None. Assign one to `distiller.teacher`.")
-        return as_logits(self.teacher.answer(batch, self.current_epoch), "teacher").detach()
+        return self.named_losses(self.unpack_batch(batch), self.progress, self.current_epoch, self._where())
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         batch = self.unpack_batch(batch)
         losses = self.compute_losses(batch)
         weights = self.loss_weights()
-        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        total = weighted_sum(losses, weights)
         parts = {name: loss.detach() for name, loss in losses.items()}
-        self._log_step({"loss": total.detach(), **parts}, weights, batch)
+        self._note_step({"loss": total.detach(), **parts}, weights, batch)
         return {"loss": total, **parts}
 
     def on_train_epoch_end(self) -> None:
         self._guard.flush()
+        self.log_dict(self._scheduled_weights)
+        self._log_stage("train")
 
     @property
     def progress(self) -> float:
@@ -215,39 +154,34 @@ class BaseDistiller(ShipsStudent, ABC):
 
     def loss_weights(self) -> dict[str, float]:
         """What each loss is multiplied by at this point of the run."""
-        if not self.distils:
-            return {"student_loss": 1.0}
-        progress = self.progress
-        alpha = value_at(self.alpha, progress)
-        distillation = 1 - alpha if self.distillation_weight is None else value_at(self.distillation_weight, progress)
-        return {"student_loss": alpha, "distillation_loss": distillation, **self.terms.weights(progress)}
+        return self.weights_at(self.progress)
 
-    def scheduled(self) -> list[str]:
-        """Names of the losses whose weights change during the run."""
-        if not self.distils:
-            return []
-        distillation = self.alpha if self.distillation_weight is None else self.distillation_weight
-        weights = {"student_loss": self.alpha, "distillation_loss": distillation}
-        return [name for name, weight in weights.items() if is_scheduled(weight)] + self.terms.scheduled()
-
-    def _run_student(self, batch: Batch) -> StudentOutputs:
-        outputs = self.read_student(batch.inputs)
-        self._measured = StudentOutputs(*(logits.detach() for logits in outputs))  # for the metrics of this step
-        return outputs
-
-    def _student_loss(self, outputs: StudentOutputs, batch: Batch) -> Tensor:
-        if batch.target is None:
-            raise ValueError(
-                "Expected the batch to hold labels for `student_loss`, but got none. Yield (inputs, target), or set "
-                "`alpha=0` to learn from the teacher alone."
-            )
-        return self.student_loss(lift(outputs.class_logits), lift(batch.target))
+    def _labelled_rows(self, batch: Batch) -> Tensor | None:
+        # On a GPU a look at the labels makes the step wait: not where the data module says that all samples have one.
+        data = getattr(self._trainer, "datamodule", None)
+        return super()._labelled_rows(batch) if getattr(data, "has_unlabelled", True) else None
 
     def _where(self) -> str:
         trainer = self._trainer
         if trainer is None or not trainer.training:
             return "this batch"
         return f"batch {trainer.fit_loop.batch_idx} of epoch {trainer.current_epoch}"
+
+    def _note_step(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], batch: Batch) -> None:
+        """Keep what the epoch's means need; show and log the step itself every ``log_every_n_steps``."""
+        self._note("train", losses, batch)
+        if self._outputs is not None:
+            self._update_metrics("train", self._outputs, batch)
+            self._outputs = None
+        self._scheduled_weights = {f"train/weight/{name}": weights[name] for name in self.scheduled()}
+        trainer, every = self._trainer, getattr(self._trainer, "log_every_n_steps", 0)
+        if trainer is None or not every or trainer.global_step % every:
+            return
+        self.log("train/loss", losses["loss"], on_step=True, on_epoch=False, prog_bar=True, logger=False)
+        values = {f"train/{name}_step": float(loss) for name, loss in losses.items()} if trainer.loggers else {}
+        values |= {f"{name}_step": weight for name, weight in self._scheduled_weights.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
 
     # Measuring.
 
@@ -261,6 +195,12 @@ class BaseDistiller(ShipsStudent, ABC):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("test", self.unpack_batch(batch))
 
+    def on_validation_epoch_end(self) -> None:
+        self._log_stage("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_stage("test")
+
     def predict_step(self, batch: Any, batch_idx: int = 0) -> Tensor:
         inputs = batch if isinstance(batch, Tensor) else self.unpack_batch(batch).inputs
         logits: Tensor = self(inputs)
@@ -272,36 +212,34 @@ class BaseDistiller(ShipsStudent, ABC):
 
     def _evaluate(self, stage: str, batch: Batch) -> None:
         outputs = self.read_student(batch.inputs)
-        size = batch_size_of(batch.inputs)
         if batch.target is not None:
-            self._log_mean({f"{stage}/student_loss": self._student_loss(outputs, batch)}, size)
-        self._log_metrics(stage, outputs, batch)
+            self._note(stage, {"student_loss": self._student_loss(outputs, batch)}, batch)
+            self._update_metrics(stage, outputs, batch)
         if self.distils and self.stage_metrics.measures_agreement:
-            agreement = self.stage_metrics.update_agreement(stage, outputs.deployed, self.teacher_logits(batch))
-            self.log_dict(dict(agreement), on_step=False, on_epoch=True, batch_size=size)
+            self.stage_metrics.update_agreement(stage, outputs.deployed, self.teacher_logits(batch))
 
-    def _log_step(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], batch: Batch) -> None:
+    def _note(self, stage: str, losses: Mapping[str, Tensor], batch: Batch) -> None:
+        """Add losses to the means of the epoch: the student loss over the labels, the others over the samples."""
         size = batch_size_of(batch.inputs)
-        self._log_mean({f"train/{name}": loss for name, loss in losses.items()}, size)
-        scheduled = {f"train/weight/{name}": weights[name] for name in self.scheduled()}
-        if scheduled:
-            self.log_dict(scheduled, on_step=True, on_epoch=False, batch_size=size)
-        if self._measured is not None:
-            self._log_metrics("train", self._measured, batch)
-            self._measured = None
+        named = {f"{stage}/{name}": loss for name, loss in losses.items()}
+        supervised = {name: loss for name, loss in named.items() if name == f"{stage}/student_loss"}
+        others = {name: loss for name, loss in named.items() if name not in supervised}
+        for group, count in ((supervised, labelled_count(batch.target, size)), (others, size)):
+            if group:
+                self._means[stage].add(group, count)
 
-    def _log_mean(self, values: Mapping[str, Tensor], size: int) -> None:
-        for name, value in values.items():
-            bar = name in ("train/loss", "val/student_loss")
-            self.log(name, value, on_step=False, on_epoch=True, prog_bar=bar, sync_dist=True, batch_size=size)
+    def _update_metrics(self, stage: str, outputs: StudentOutputs, batch: Batch) -> None:
+        if batch.target is not None:
+            measured = {head: logits.detach() for head, logits in self.measured(outputs).items()}
+            self.stage_metrics.update(stage, measured, batch.target)
 
-    def _log_metrics(self, stage: str, outputs: StudentOutputs, batch: Batch) -> None:
-        if batch.target is None:
-            return
-        measured = {head: logits.detach() for head, logits in self.measured(outputs).items()}
-        for name, metric in self.stage_metrics.update(stage, measured, batch.target).items():
-            bar = name == "val/accuracy"
-            self.log(name, metric, on_step=False, on_epoch=True, prog_bar=bar, batch_size=batch_size_of(batch.inputs))
+    def _log_stage(self, stage: str) -> None:
+        """Log an epoch's means and metrics, once."""
+        means = self._means[stage].read(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        for name, value in means.items():
+            self.log(name, value, prog_bar=name in ("train/loss", "val/student_loss"), sync_dist=True)
+        for name, metric in self.stage_metrics.updated(stage).items():
+            self.log(name, metric, prog_bar=name == "val/accuracy")
 
     # Optimizing.
 
@@ -323,3 +261,16 @@ class BaseDistiller(ShipsStudent, ABC):
         if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             scheduler = {"scheduler": scheduler, "monitor": "val/student_loss"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    # What a checkpoint in the middle of an epoch needs beside the weights.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._means["train"]:
+            state = {"means": self._means["train"].state_dict(), "metrics": self.stage_metrics.counters("train")}
+            checkpoint[STATE_KEY] = state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint.get(STATE_KEY, {})
+        if "means" in state:
+            self._means["train"].load_state_dict(state["means"], self.device)
+            self.stage_metrics.load_counters("train", state["metrics"])

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_distill.checks import at_least_fp32
+from lightning_distill.distillers.labels import take_rows
 from lightning_distill.schedules import is_scheduled, value_at
 
 NEEDS = ("target", "sample_ids", "mask", "progress", "student_logits", "teacher_logits")
@@ -35,8 +36,19 @@ def call_loss(
     teacher: Any,
     given: Mapping[str, Any],
     name: str = "`distillation_loss`",
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """``loss(student, teacher)`` with what it needs out of ``given``; ``name`` is for the message.
+    """``loss(student, teacher)`` with what it needs out of ``given``.
+
+    Args:
+        loss: What to call.
+        needs: What it declares beside the pair.
+        student: The student's side: a tensor or a tuple of them.
+        teacher: The teacher's side.
+        given: Everything there is, by name.
+        name: What the message calls the loss.
+        rows: Which samples have a label ``[B]``; ``None`` for all. A loss that needs labels sees these alone, and is 0
+            where there is none.
 
     Raises:
         ValueError: If something that the loss needs is not in the batch.
@@ -47,8 +59,19 @@ def call_loss(
             f"Expected the batch to hold `{missing[0]}`, which {name} ({type(loss).__name__}) needs, but got none. "
             f"Have the data loader yield Batch(inputs, target, sample_ids), or choose a loss that does without."
         )
-    result: Tensor = loss(student, teacher, **{need: given[need] for need in needs if need in given})
+    passed = {need: given[need] for need in needs if need in given}
+    if rows is not None and "target" in needs:
+        if not bool(rows.any()):
+            return _zero(student)
+        student, teacher, passed = (take_rows(part, rows) for part in (student, teacher, passed))
+    result: Tensor = loss(student, teacher, **passed)
     return result
+
+
+def _zero(student: Any) -> Tensor:
+    """A zero that depends on the student, as DDP expects of every loss."""
+    first: Tensor = student if isinstance(student, Tensor) else student[0]
+    return (first * 0).sum()
 
 
 def lift(value: Any) -> Any:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
+from lightning_distill.dry_run import map_tensors
+from lightning_distill.metrics import Accuracy
+
+# Where metrics of classes come from: they take indices, not probabilities.
+OF_CLASSES = ("torchmetrics.classification", "lightning_distill.metrics")
 STAGES = ("train", "val", "test")
 # Student losses whose target is no class: accuracy is not there by default.
 NOT_CLASSIFICATION = (
@@ -26,7 +31,7 @@ NOT_CLASSIFICATION = (
 
 def accuracy() -> Metric:
     """Share of samples whose highest logit is the label's; any number of classes."""
-    return MulticlassAccuracy(num_classes=None, average="micro", validate_args=False)
+    return Accuracy()
 
 
 def default_metrics(student_loss: Any) -> dict[str, Metric]:
@@ -94,27 +99,51 @@ class StageMetrics(nn.Module):
     def _key(stage: str, head: str) -> str:
         return f"{stage}_metrics_{head}"
 
-    def update(self, stage: str, logits: Mapping[str, Tensor], target: Tensor) -> dict[str, Metric]:
-        """Add a batch; ``logits`` by head, ``""`` is the main output. Returns the metrics to log, by full name."""
+    def update(self, stage: str, logits: Mapping[str, Tensor], target: Tensor) -> None:
+        """Add a batch; ``logits`` by head, ``""`` is the main output."""
         some = next(iter(logits.values()))
         if target.is_floating_point() and target.shape == some.shape and self._of_classes(stage):
             target = target.argmax(dim=1)  # one-hot or mixed labels
-        logged: dict[str, Metric] = {}
         for head, values in logits.items():
-            collection = self._collection(stage, head)
-            collection.update(values, target)
-            logged |= dict(collection.items(keep_base=False, copy_state=False))
-        return logged
+            self._collection(stage, head).update(values, target)
 
-    def update_agreement(self, stage: str, student_logits: Tensor, teacher_logits: Tensor) -> dict[str, Metric]:
+    def update_agreement(self, stage: str, student_logits: Tensor, teacher_logits: Tensor) -> None:
         """Add a batch of both networks' logits."""
         metric = cast(Metric, self.agreement[f"{stage}_agreement"])
         metric.update(student_logits, teacher_logits.argmax(dim=1))
-        return {f"{stage}/teacher_agreement": metric}
+
+    def updated(self, stage: str) -> dict[str, Metric]:
+        """The metrics of a stage that have seen a batch, by the name that they are logged under."""
+        metrics = self._of_stage(stage)
+        if f"{stage}_agreement" in self.agreement:
+            metrics[f"{stage}/teacher_agreement"] = cast(Metric, self.agreement[f"{stage}_agreement"])
+        return {name: metric for name, metric in metrics.items() if metric.update_called}
+
+    def counters(self, stage: str) -> dict[str, dict[str, Any]]:
+        """What the metrics of a stage have gathered so far, for a checkpoint in the middle of an epoch."""
+        return {
+            name: {"updates": metric.update_count, "state": dict(metric.metric_state)}
+            for name, metric in self._of_stage(stage).items()
+        }
+
+    def load_counters(self, stage: str, counters: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from what a checkpoint holds."""
+        for name, metric in self._of_stage(stage).items():
+            if name in counters:
+                metric._update_count = counters[name]["updates"]
+                for state, value in counters[name]["state"].items():
+                    setattr(metric, state, map_tensors(value, partial(Tensor.to, device=metric.device)))
+
+    def _of_stage(self, stage: str) -> dict[str, Metric]:
+        found: dict[str, Metric] = {}
+        for key, collection in self.collections.items():
+            if key.split("_")[0] == stage:
+                found |= dict(cast(MetricCollection, collection).items(keep_base=False, copy_state=False))
+        return found
 
     def _collection(self, stage: str, head: str) -> MetricCollection:
         return cast(MetricCollection, self.collections[self._key(stage, head)])
 
     def _of_classes(self, stage: str) -> bool:
         metrics = self._collection(stage, "").values(copy_state=False)
-        return any(type(metric).__module__.startswith("torchmetrics.classification") for metric in metrics)
+        return any(type(metric).__module__.startswith(OF_CLASSES) for metric in metrics)

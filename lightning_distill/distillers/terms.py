@@ -119,9 +119,21 @@ class TermSet(nn.Module):
         return self._taps.capture(student, teacher)
 
     def compute(
-        self, batch: Batch, student_logits: Tensor, teacher_logits: Tensor, progress: float
+        self,
+        batch: Batch,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        progress: float,
+        rows: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The loss of every term by name, unweighted.
+
+        Args:
+            batch: The samples.
+            student_logits: ``[B, C, ...]``.
+            teacher_logits: Likewise.
+            progress: In [0, 1].
+            rows: Which samples have a label ``[B]``; ``None`` for all.
 
         Raises:
             ValueError: If the batch lacks what a loss needs, or a feature is missing. The message names the term.
@@ -146,12 +158,17 @@ class TermSet(nn.Module):
             student, teacher = ([features[role][path] for path in route.paths[role]] for role in ROLES)
             with naming(name):
                 adapted = _adapt(self._adapters(name), student)
-                losses[name] = self._call(name, self.losses[name], adapted, teacher, given)
+                losses[name] = self._call(name, self.losses[name], adapted, teacher, given, rows)
         return losses
 
     def weights(self, progress: float) -> dict[str, float]:
         """What each term is multiplied by at this point of the run."""
         return {name: value_at(weight, progress) for name, weight in self._weights.items()}
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a loss reads the labels."""
+        return any("target" in needs.names for needs in self._needs.values())
 
     def scheduled(self) -> list[str]:
         """Names of the terms whose weights change during the run."""
@@ -175,7 +192,13 @@ class TermSet(nn.Module):
         return list(self.adapters[name].children()) if name in self.adapters else ()
 
     def _call(
-        self, name: str, loss: nn.Module, student: Sequence[Tensor], teacher: Sequence[Tensor], given: Mapping[str, Any]
+        self,
+        name: str,
+        loss: nn.Module,
+        student: Sequence[Tensor],
+        teacher: Sequence[Tensor],
+        given: Mapping[str, Any],
+        rows: Tensor | None = None,
     ) -> Tensor:
         """One loss on one pair, with what it needs beside it."""
         needs, single = self._needs[name].present(given), self._routes[name].single
@@ -189,6 +212,7 @@ class TermSet(nn.Module):
             teacher[0] if single["teacher"] else tuple(teacher),
             given,
             "the loss",
+            rows,
         )
 
     def _add(self, name: str, term: Term, seen: Seen, known: Mapping[str, Any]) -> None:

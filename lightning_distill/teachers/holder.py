@@ -1,4 +1,4 @@
-"""How a LightningModule holds its teacher."""
+"""How a module holds its teacher."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.slot import TeacherSlot, as_teacher
 
 
-class TeacherHolder(pl.LightningModule):
-    """A LightningModule with a ``student``, and a ``teacher`` that is outside of its module registry.
+class HoldsTeacher(nn.Module):
+    """A module with a ``student``, and a ``teacher`` that is outside of its module registry.
 
-    The teacher follows ``.to()``, ``.double()`` and precision plugins, because ``_apply``, through which all of them
-    go, is passed on to it. Copies share the teacher without moving it, until they are attached to a Trainer.
+    The teacher follows ``.to()`` and ``.double()``, because ``_apply``, through which all of them go, is passed on to
+    it. Copies share the teacher without moving it.
     """
 
     student: nn.Module
@@ -43,6 +43,13 @@ class TeacherHolder(pl.LightningModule):
         if self._slot.owned and self._slot.teacher is not None:
             self._slot.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return module
+
+
+class TeacherHolder(HoldsTeacher, pl.LightningModule):
+    """The same as a LightningModule: the teacher also follows precision plugins and the Trainer's device.
+
+    A copy that is attached to a Trainer adopts the teacher.
+    """
 
     def setup(self, stage: str) -> None:
         """Adopt the teacher: from here on it goes where this module goes."""

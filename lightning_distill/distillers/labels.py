@@ -1,0 +1,76 @@
+"""Samples without a label: the target -100, cross-entropy's own ``ignore_index``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UNLABELLED = -100
+
+
+def student_loss(loss: Callable[..., Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    """``loss(logits, target)``, where a mean cross-entropy is the mean over what is labelled: 0 if nothing is.
+
+    torch's own gives NaN for a batch without any label, and divides by all rows where labels are probabilities. With
+    rows of probabilities, a sample that is labelled in part, as mixing with an unlabelled one makes it, counts in part.
+
+    Args:
+        loss: Any student loss.
+        logits: ``[B, C, ...]``.
+        target: Class indices ``[B, ...]``, or probabilities shaped as the logits.
+
+    Example:
+        >>> logits = torch.eye(2)
+        >>> student_loss(nn.CrossEntropyLoss(), logits, torch.tensor([0, -100]))
+        tensor(0.3133)
+        >>> student_loss(nn.CrossEntropyLoss(), logits, torch.tensor([-100, -100]))
+        tensor(0.)
+    """
+    if type(loss) is not nn.CrossEntropyLoss or loss.reduction != "mean":
+        return loss(logits, target)
+    total = F.cross_entropy(logits, target, loss.weight, None, loss.ignore_index, None, "sum", loss.label_smoothing)
+    if target.is_floating_point():
+        mass = target.sum()
+        return total / mass.clamp(min=torch.finfo(mass.dtype).tiny)
+    labelled = target != loss.ignore_index
+    if loss.weight is None:
+        return total / labelled.sum().clamp(min=1)
+    weights = loss.weight[torch.where(labelled, target, 0)] * labelled
+    return total / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def labelled_count(target: Tensor | None, size: int) -> Tensor | int:
+    """How many labels a batch holds, without waiting for the device; ``size`` where every sample has one."""
+    if target is None or target.is_floating_point():
+        return size
+    return (target != UNLABELLED).sum()
+
+
+def labelled_rows(target: Tensor | None) -> Tensor | None:
+    """Which samples have a label ``[B]``, or ``None`` if all have, or the labels are no class index per sample.
+
+    It reads ``target``: on a GPU it waits for the device.
+
+    Example:
+        >>> labelled_rows(torch.tensor([1, -100])), labelled_rows(torch.tensor([1, 0]))
+        (tensor([ True, False]), None)
+    """
+    if target is None or target.ndim != 1 or target.is_floating_point():
+        return None
+    rows = target != UNLABELLED
+    return None if bool(rows.all()) else rows
+
+
+def take_rows(value: Any, rows: Tensor) -> Any:
+    """The chosen samples of a tensor ``[B, ...]``, of every tensor in a tuple or a mapping; others as they are."""
+    if isinstance(value, Tensor):
+        return value[rows] if value.ndim and value.shape[0] == len(rows) else value
+    if isinstance(value, (tuple, list)):
+        return type(value)(take_rows(v, rows) for v in value)
+    if isinstance(value, Mapping):
+        return {name: take_rows(v, rows) for name, v in value.items()}
+    return value

@@ -20,6 +20,7 @@ from torch import nn
 
 from lightning_distill import __version__
 from lightning_distill.config_keys import arguments, check_keys, known_keys, locate, unknown_key
+from lightning_distill.config_teacher import frozen_teacher
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
@@ -144,6 +145,7 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
     data = data.full() if hasattr(data, "full") else data
     return TeacherPlan(
         model=partial(_network, config, "teacher.model", data),
+        frozen=frozen_teacher(plain_values(teacher), data),
         stage=StagePlan(
             distiller=_distillers(config, "teacher.train.distiller", data) if trains else _tester(data),
             trainer=partial(_trainer, config, "trainer", lambda: _teacher_callbacks(config)),

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_distill.config_teacher import TEACHER_OPTIONS
 from lightning_distill.engine import pl
 
 Node = Mapping[str, Any]
@@ -32,7 +33,7 @@ GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "
 CHOICES = ("loss", "terms", "experiment", "debug", "sweep")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
     "": (*RUN_KEYS, *GROUPS),
-    "teacher": ("model", "checkpoint", "cache_dir", "seed", "train"),
+    "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", *TEACHER_OPTIONS),
     "teacher.train": ("distiller", "trainer", "callbacks"),
 }
 # A mapping of names that the user chooses, each to something that is built.

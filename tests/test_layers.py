@@ -19,7 +19,7 @@ LAYERS = (
     ("distillers",),
     ("callbacks", "report"),
     ("pipeline",),
-    ("build", "cli", "config_keys"),
+    ("build", "cli", "config_keys", "config_teacher"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

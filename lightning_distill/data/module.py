@@ -106,7 +106,16 @@ class BaseDataModule(pl.LightningDataModule):
     @property
     def example_input(self) -> Any:
         """The first two training inputs, not augmented: ``[2, ...]``, or a mapping of such tensors."""
-        return PreparedDataset(self._train, self._prepare).__getitems__([0, 1][: len(self._train)]).inputs
+        return self._example.inputs
+
+    @property
+    def example_teacher_input(self) -> Any:
+        """What the teacher sees of the first two training samples, where that is something else; ``None`` if not."""
+        return self._example.teacher_input
+
+    @property
+    def _example(self) -> Batch:
+        return PreparedDataset(self._train, self._prepare).__getitems__([0, 1][: len(self._train)])
 
     @property
     def train_dataset(self) -> Samples:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from lightning_distill import export, weights
+from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.holder import TeacherHolder
 
 
@@ -60,6 +61,6 @@ class ShipsStudent(TeacherHolder):
         return export.save(self.deployable(), path, self.example if example_input is None else example_input)
 
     def _plain_student(self) -> nn.Module:
-        """The student itself where ``torch.compile`` has wrapped it."""
+        """The student itself where ``torch.compile`` or, for a test, :class:`FrozenTeacher` has wrapped it."""
         student: nn.Module = getattr(self.student, "_orig_mod", self.student)
-        return student
+        return student.model if isinstance(student, FrozenTeacher) else student

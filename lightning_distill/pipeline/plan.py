@@ -12,6 +12,7 @@ from torch import nn
 from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
 from lightning_distill.report.folder import RunFolder, Scalar
+from lightning_distill.teachers import FrozenTeacher
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class TeacherPlan:
         checkpoint: A file with its weights.
         cache_dir: Where trained teachers are kept for other runs; ``None`` keeps none.
         recipe: Plain values that hold everything that makes this teacher what it is: the key in the cache.
+        frozen: Makes the network the teacher that is asked, with its own input and classes.
     """
 
     model: Callable[[], nn.Module]
@@ -51,6 +53,7 @@ class TeacherPlan:
     checkpoint: Path | None = None
     cache_dir: Path | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    frozen: Callable[[nn.Module], FrozenTeacher] = FrozenTeacher
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import cache_file, make_teacher
 from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder
+from lightning_distill.teachers import FrozenTeacher
 from lightning_distill.weights import misfits, read_weights
 
 
@@ -41,16 +42,17 @@ def preflight(plan: Plan) -> None:
     plan.stage.trainer("student", [])
 
 
-def check_teacher(plan: TeacherPlan) -> nn.Module:
-    """The teacher's network, not trained yet, after everything about it was tried."""
+def check_teacher(plan: TeacherPlan) -> FrozenTeacher:
+    """The teacher as it is asked, not trained yet, after everything about it was tried."""
     check_writable(cache_file(plan))
     model = make_teacher(plan)
     with accepts("teacher"):
-        distiller = plan.stage.distiller(model, None)
-    if plan.train and plan.checkpoint is None:
-        check_optimizer("the teacher", distiller)
-        plan.stage.trainer("teacher", [])
-    return model
+        if plan.train and plan.checkpoint is None:
+            check_optimizer("the teacher", plan.stage.distiller(model, None))
+            plan.stage.trainer("teacher", [])
+        teacher = plan.frozen(model)
+        plan.stage.distiller(teacher, None)
+    return teacher
 
 
 @contextmanager

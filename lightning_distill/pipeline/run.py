@@ -19,6 +19,7 @@ from lightning_distill.report import final_table, median_latency_ms, verdict
 from lightning_distill.report.console import is_main_process, program, say
 from lightning_distill.report.folder import RunFolder, Scalar, write_text_atomically
 from lightning_distill.report.verdict import difference_error
+from lightning_distill.teachers import FrozenTeacher
 
 
 def run(plan: Plan) -> float | None:
@@ -41,7 +42,7 @@ def run(plan: Plan) -> float | None:
         write_text_atomically(plan.folder.config, plan.config)
         plan.folder.write("run", {"command": plan.command})
     trained = _teacher(plan, done)
-    teacher = trained["teacher"].student if "teacher" in trained else None
+    teacher = _asked(plan, trained)
     if teacher is not None and plan.baseline:
         trained["baseline"] = _student("baseline", plan, teacher, done)
     trained["student"] = _student("student", plan, teacher, done)
@@ -52,11 +53,19 @@ def _teacher(plan: Plan, done: frozenset[str]) -> dict[str, BaseDistiller]:
     if plan.teacher is None:
         return {}
     if "teacher" in done:
-        return {"teacher": plan.teacher.stage.distiller(make_teacher(plan.teacher), None)}
+        return {"teacher": plan.teacher.stage.distiller(plan.teacher.frozen(make_teacher(plan.teacher)), None)}
     with _resumable("teacher", plan.folder):
         distiller, numbers = teacher_stage(plan.teacher, plan.folder, _last(plan, "teacher"))
     _write(plan.folder, "teacher", numbers)
     return {"teacher": distiller}
+
+
+def _asked(plan: Plan, trained: dict[str, BaseDistiller]) -> FrozenTeacher | None:
+    """The teacher that the student learns from."""
+    if plan.teacher is None:
+        return None
+    network = trained["teacher"].student
+    return network if isinstance(network, FrozenTeacher) else plan.teacher.frozen(network)
 
 
 def _student(role: str, plan: Plan, teacher: nn.Module | None, done: frozenset[str]) -> BaseDistiller:

@@ -48,16 +48,21 @@ def teacher_stage(
 ) -> tuple[BaseDistiller, dict[str, Scalar]]:
     """The trained teacher, as the student of its own distiller, and its numbers.
 
+    One that is not trained here is a :class:`~lightning_distill.teachers.FrozenTeacher` already.
+
     Args:
         plan: The teacher: its checkpoint comes first, then the cache, then training.
         folder: Where its weights go.
         ckpt_path: A checkpoint from which its training goes on.
     """
-    distiller = plan.stage.distiller(make_teacher(plan), None)
+    model = make_teacher(plan)
     stage = Stage("teacher", plan.stage, folder)
     if plan.checkpoint is not None or not plan.train:
         say("teacher: " + ("used as it was built" if plan.checkpoint is None else f"loaded from {plan.checkpoint}"))
+        # As it is asked: its own input and classes count.
+        distiller = plan.stage.distiller(plan.frozen(model), None)
         return distiller, stage.test(distiller)
+    distiller = plan.stage.distiller(model, None)
     file = cache_file(plan)
     known = None if file is None else load_cached(distiller.student, file)
     if known is not None:

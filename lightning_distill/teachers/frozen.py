@@ -88,13 +88,15 @@ class FrozenTeacher(nn.Module):
         """Stay without gradients; ``requires_grad`` is ignored."""
         return super().requires_grad_(False)
 
-    def forward(self, inputs: Any, own: bool = False) -> Any:
+    def forward(self, inputs: Any = None, /, own: bool = False, **named: Any) -> Any:
         """The raw output of the network; with ``class_map``, the student's logits ``[B, K, ...]``.
 
         Args:
             inputs: A tensor, or a mapping of keyword arguments, as the student gets it.
             own: The inputs are the teacher's own: they are neither resized nor normalised.
+            named: The same keyword arguments, given as such.
         """
+        inputs = named or inputs
         if any(module.training for module in self.model.modules()):
             self.train()
         # Not inference_mode: losses such as the mean squared error save the teacher's side for their backward pass,

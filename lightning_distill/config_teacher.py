@@ -1,0 +1,52 @@
+"""The keys under ``teacher`` that say how the teacher is asked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from lightning_distill.teachers import FrozenTeacher
+
+# What FrozenTeacher takes, except for objects, which the run passes.
+TEACHER_OPTIONS = tuple(
+    name for name in inspect.signature(FrozenTeacher).parameters if name not in ("model", "example_input")
+)
+# Where a teacher differs from the student.
+DIFFERENCES = ("mean", "std", "data_mean", "data_std", "size", "class_map")
+
+
+def frozen_teacher(teacher: Mapping[str, Any], data: Any) -> Callable[[nn.Module], FrozenTeacher]:
+    """Makes a network the teacher that ``teacher`` describes.
+
+    Args:
+        teacher: Plain values of the config's node.
+        data: The data module: its ``mean`` and ``std`` are undone where the teacher has its own, and shapes are checked
+            with its ``example_teacher_input`` where it has one.
+
+    Raises:
+        ValueError: If an option is out of range, or is for another teacher than one that is trained in this run.
+
+    Example:
+        >>> frozen_teacher({"class_map": [1, 0], "train": None}, None)(nn.Linear(4, 2))(torch.zeros(1, 4)).shape
+        torch.Size([1, 2])
+    """
+    options = {name: value for name, value in teacher.items() if name in TEACHER_OPTIONS}
+    different = [name for name in DIFFERENCES if options.get(name) is not None]
+    if different and teacher.get("train") is not None and teacher.get("checkpoint") is None:
+        raise ValueError(
+            f"Expected no `teacher.{different[0]}` for a teacher that is trained in this run, since it learns from the "
+            "data as they are. Use it with one that has been trained: teacher.checkpoint=..., or teacher.train=null"
+        )
+    if options.get("mean") is not None and options.get("data_mean") is None and options.get("data_std") is None:
+        options |= {f"data_{name}": getattr(data, name, None) for name in ("mean", "std")}
+    options["example_input"] = getattr(data, "example_teacher_input", None)
+    make: Callable[[nn.Module], FrozenTeacher] = partial(FrozenTeacher, **options)
+    try:
+        make(nn.Identity())
+    except ValueError as error:
+        raise ValueError(f"Could not build `teacher`: {error}") from error
+    return make

@@ -2,6 +2,7 @@
 
 from lightning_distill.callbacks.best_and_last import BestAndLast
 from lightning_distill.callbacks.epoch_csv import EpochCsv
+from lightning_distill.callbacks.preflight import Preflight
 from lightning_distill.callbacks.sample_count import SampleCount
 
-__all__ = ["BestAndLast", "EpochCsv", "SampleCount"]
+__all__ = ["BestAndLast", "EpochCsv", "Preflight", "SampleCount"]

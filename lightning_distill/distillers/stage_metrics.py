@@ -101,11 +101,24 @@ class StageMetrics(nn.Module):
 
     def update(self, stage: str, logits: Mapping[str, Tensor], target: Tensor) -> None:
         """Add a batch; ``logits`` by head, ``""`` is the main output."""
-        some = next(iter(logits.values()))
-        if target.is_floating_point() and target.shape == some.shape and self._of_classes(stage):
-            target = target.argmax(dim=1)  # one-hot or mixed labels
         for head, values in logits.items():
-            self._collection(stage, head).update(values, target)
+            self.update_with(self._collection(stage, head), values, target)
+
+    def fresh(self, stage: str) -> MetricCollection | None:
+        """A copy of a stage's metrics of the main output that has seen nothing; ``None`` if there are none."""
+        collection = self._collection(stage, "")
+        if not len(collection):
+            return None
+        copy = collection.clone()
+        copy.reset()
+        return copy
+
+    @staticmethod
+    def update_with(metrics: MetricCollection, logits: Tensor, target: Tensor) -> None:
+        """Add a batch to some metrics; metrics of classes get the largest share of one-hot or mixed labels."""
+        if target.is_floating_point() and target.shape == logits.shape and _of_classes(metrics):
+            target = target.argmax(dim=1)
+        metrics.update(logits, target)
 
     def update_agreement(self, stage: str, student_logits: Tensor, teacher_logits: Tensor) -> None:
         """Add a batch of both networks' logits."""
@@ -144,6 +157,6 @@ class StageMetrics(nn.Module):
     def _collection(self, stage: str, head: str) -> MetricCollection:
         return cast(MetricCollection, self.collections[self._key(stage, head)])
 
-    def _of_classes(self, stage: str) -> bool:
-        metrics = self._collection(stage, "").values(copy_state=False)
-        return any(type(metric).__module__.startswith(OF_CLASSES) for metric in metrics)
+
+def _of_classes(metrics: MetricCollection) -> bool:
+    return any(type(metric).__module__.startswith(OF_CLASSES) for metric in metrics.values(copy_state=False))

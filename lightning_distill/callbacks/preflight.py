@@ -127,7 +127,7 @@ def measure_teacher(
         if moved.target is None:
             return {}, 0, 0
         with trainer.precision_plugin.forward_context():
-            logits = distiller.teacher_logits(moved, distiller.current_epoch)
+            logits = distiller.teacher_logits(moved)
         distiller.stage_metrics.update_with(metrics, logits, moved.target)
         samples, classes = samples + batch_size_of(moved.inputs), int(logits.shape[1])
     if not samples:

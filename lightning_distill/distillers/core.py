@@ -137,8 +137,13 @@ class DistillationCore(HoldsTeacher):
         )
         return losses | self.terms.compute(batch, student_logits, teacher_logits, progress, rows)
 
-    def teacher_logits(self, batch: Batch, epoch: int = 0) -> Tensor:
-        """What the teacher says about a batch: logits ``[B, C, ...]``, detached."""
+    def teacher_logits(self, batch: Batch, epoch: int | None = None) -> Tensor:
+        """What the teacher says about a batch: logits ``[B, C, ...]``, detached.
+
+        Args:
+            batch: The samples.
+            epoch: The epoch of a training batch, from 0; ``None`` for any other batch.
+        """
         if self.teacher is None:
             raise ValueError("Expected `teacher` to be a network, but got None. Assign one to `distiller.teacher`.")
         return as_logits(self.teacher.answer(batch, epoch), "teacher").detach()

@@ -106,12 +106,13 @@ class FrozenTeacher(nn.Module):
             output = call_model(self.model, self._in_own_precision(inputs))
             return output if self._class_map is None else self._class_map(as_logits(output, "teacher"))
 
-    def answer(self, batch: Batch, epoch: int = 0) -> Any:
+    def answer(self, batch: Batch, epoch: int | None = None) -> Any:
         """The raw output for a batch: from its ``teacher_input``, as it is, or from its inputs.
 
         Args:
             batch: What the data loader gave.
-            epoch: The epoch that it belongs to, from 0: for teachers that look their answers up.
+            epoch: The epoch of a training batch, from 0; ``None`` for any other batch. For teachers that look their
+                answers up.
         """
         return self(batch.inputs) if batch.teacher_input is None else self(batch.teacher_input, own=True)
 

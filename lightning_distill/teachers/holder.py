@@ -51,6 +51,13 @@ class TeacherHolder(HoldsTeacher, pl.LightningModule):
     A copy that is attached to a Trainer adopts the teacher.
     """
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":
+            # A string that Lightning sets about 45 times a step: past nn.Module's slow search for modules and the like.
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def setup(self, stage: str) -> None:
         """Adopt the teacher: from here on it goes where this module goes."""
         self._slot.owned = True

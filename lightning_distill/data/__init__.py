@@ -1,9 +1,11 @@
 """Lightning data modules that declare ``num_classes`` and ``example_input`` and yield ``Batch``."""
 
 from lightning_distill.data.balance import BalancedDraw, class_weights
+from lightning_distill.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from lightning_distill.data.dataset import InMemoryDataset, keep_batch
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.labels import NO_LABEL
+from lightning_distill.data.mnist import FashionMNISTDataModule, MNISTDataModule
 from lightning_distill.data.module import BaseDataModule
 from lightning_distill.data.prepare import Augment, Prepare, PreparedDataset
 from lightning_distill.data.sampler import EpochSampler
@@ -14,9 +16,13 @@ __all__ = [
     "Augment",
     "BalancedDraw",
     "BaseDataModule",
+    "CIFAR10DataModule",
+    "CIFAR100DataModule",
     "DigitsDataModule",
     "EpochSampler",
+    "FashionMNISTDataModule",
     "InMemoryDataset",
+    "MNISTDataModule",
     "NO_LABEL",
     "Prepare",
     "PreparedDataset",

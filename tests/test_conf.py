@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from lightning_distill.build import build
 from lightning_distill.config_keys import check_keys
 from tests.configs import CONF, composed, files, options, plain, planned, tiny_run
+from tests.data.disk import stand_in
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "terms")
 CHOICES = [(group, option) for group in GROUPS for option in options(group)]
@@ -57,9 +58,10 @@ def test_override__does_what_it_says(override: str, expected: tuple[str, object]
 
 
 @pytest.mark.parametrize("option", options("experiment"))
-def test_experiment__runs(option: str, tmp_path: Path) -> None:
-    tiny_run(tmp_path, f"experiment={option}")
-    written = set(files(tmp_path))
+def test_experiment__runs(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = stand_in(tmp_path / "files", monkeypatch, f"experiment={option}")
+    tiny_run(tmp_path / "run", f"experiment={option}", *given)
+    written = set(files(tmp_path / "run"))
     assert {"student.pt2", "metrics.json", "student.safetensors"} <= written
     assert ("baseline.safetensors" in written) != option.endswith("_init")
 

@@ -84,6 +84,8 @@ class BaseDataModule(pl.LightningDataModule):
             )
         self._train, self._val, self._test = train, val, test
         self._labelled_only = False
+        # For losses that read labels: where all samples have one, a step need not look.
+        self.has_unlabelled = _is_single_label(train.target) and bool(train.target.eq(NO_LABEL).any())
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.train_samples = train_samples

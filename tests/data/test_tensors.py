@@ -96,3 +96,10 @@ def test_no_test_split__says_so() -> None:
 def test_bad_arguments__are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         module(**options)
+
+
+def test_has_unlabelled__says_whether_losses_have_to_look() -> None:
+    inputs, target = torch.zeros(4, 2), torch.tensor([0, 1, 0, -100])
+    val = (inputs, target.abs() % 2)
+    assert TensorDataModule((inputs, target), val, num_classes=2).has_unlabelled
+    assert not TensorDataModule(val, val, num_classes=2).has_unlabelled

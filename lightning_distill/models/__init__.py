@@ -1,9 +1,27 @@
-"""Networks of the bundled experiments, and the two heads of a DeiT student for any backbone."""
+"""Networks of the bundled experiments, any network of timm, torchvision and transformers, and the two heads of DeiT."""
 
+from lightning_distill.models.cifar import cifar_model
 from lightning_distill.models.conv_net import ConvNet, SmallConvNet
+from lightning_distill.models.from_timm import timm_model
+from lightning_distill.models.from_torchvision import torchvision_model
+from lightning_distill.models.from_transformers import transformers_model
 from lightning_distill.models.heads import Heads, read_heads
 from lightning_distill.models.mlp import MLP
+from lightning_distill.models.pretrained import Preprocessing
 from lightning_distill.models.two_head import TwoHeadStudent
 from lightning_distill.models.two_head_vit import TwoHeadViT
 
-__all__ = ["MLP", "ConvNet", "Heads", "SmallConvNet", "TwoHeadStudent", "TwoHeadViT", "read_heads"]
+__all__ = [
+    "MLP",
+    "ConvNet",
+    "Heads",
+    "Preprocessing",
+    "SmallConvNet",
+    "TwoHeadStudent",
+    "TwoHeadViT",
+    "cifar_model",
+    "read_heads",
+    "timm_model",
+    "torchvision_model",
+    "transformers_model",
+]

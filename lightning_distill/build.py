@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import nn
 
 from lightning_distill import __version__
-from lightning_distill.config_keys import arguments, check_keys, known_keys, locate, unknown_key
+from lightning_distill.config_keys import arguments, check_keys, locate
+from lightning_distill.config_networks import fill_arguments, start_afresh, take_previous_run, weights_of_run
 from lightning_distill.config_teacher import frozen_teacher
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
@@ -45,9 +44,13 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """
     resumes = config.get("resume") is not None
     config = _saved(config, overrides) if resumes else config.copy()
+    start_afresh(config, overrides)
+    take_previous_run(config)
     check_keys(plain_values(config, resolve=False))
     data = build_node(config, "data", pl.LightningDataModule)
-    fill_missing(config, data_facts(data))
+    facts = data_facts(data)
+    fill_missing(config, facts)
+    fill_arguments(config, facts)
     folder = RunFolder(Path(config.output_dir))
     return Plan(
         folder=folder,
@@ -95,13 +98,15 @@ def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.M
 def _student(config: DictConfig, data: pl.LightningDataModule) -> Callable[[], nn.Module]:
     """Makes the student, with the weights of ``student_checkpoint`` where one is named."""
     path = as_path(config.get("student_checkpoint"))
+    path = None if path is None else weights_of_run(path)
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"Expected `student_checkpoint` to name a file of weights, but got {path}.")
 
     def make() -> nn.Module:
         student = _network(config, "student", data)
         if path is not None:
-            load_weights(student, path, role="student")
+            submodule, drop_head = config.get("student_submodule"), config.get("student_drop_head", False)
+            load_weights(student, path, role="student", submodule=submodule, drop_head=drop_head)
         return student
 
     return make
@@ -154,6 +159,8 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
         ),
         train=trains,
         checkpoint=as_path(teacher.checkpoint),
+        submodule=teacher.get("submodule"),
+        drop_head=teacher.get("drop_head", False),
         cache_dir=as_path(teacher.cache_dir),
         recipe=_recipe(config, data) if trains else {},
     )
@@ -254,7 +261,7 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
         try:
             built = built(**given)
         except TypeError as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            if not _raised_by_call(error):
                 raise
             # Raised by the call itself: an argument is missing.
             raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
@@ -263,6 +270,12 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
     if not isinstance(built, kind):
         raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")
     return built
+
+
+def _raised_by_call(error: TypeError) -> bool:
+    """Whether the call itself failed, here or in Hydra, rather than something inside of what was called."""
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return last == Path(__file__) or "hydra" in last.parts
 
 
 def _build_error(key: str, error: InstantiationException) -> str:
@@ -301,43 +314,3 @@ def as_path(value: str | None) -> Path | None:
 
 def plain_values(config: DictConfig | ListConfig, resolve: bool = True) -> Any:
     return OmegaConf.to_container(config, resolve=resolve, throw_on_missing=False)
-
-
-def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
-    """The message for an error that Hydra raised while it composed a config.
-
-    Args:
-        error: What it raised.
-        overrides: What was typed.
-        folder: The folder of configs.
-    """
-    if isinstance(error, MissingConfigException) and error.options:
-        return _unknown_option(error, list(error.options))
-    key = re.search(r"Could not (?:override|delete from config\.) '([^'@]+)", str(error))
-    if key is None:
-        return "\n".join(part for part in (str(error), str(error.__cause__ or "")) if part)
-    name, config = key.group(1), _config_without(key.group(1), overrides, folder)
-    if name in known_keys(config):
-        typed = next((override for override in overrides if override.split("=")[0] == name), name)
-        return f"The config key `{name}` exists but is not set so far. Put a plus before it to set it: +{typed}"
-    return unknown_key(name, config)
-
-
-def _unknown_option(error: MissingConfigException, options: list[str]) -> str:
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
-    near = difflib.get_close_matches(option, options, n=1)
-    hint = f" Did you mean {group}={near[0]}?" if near else ""
-    return f"Expected `{group}` to be one of {', '.join(options)}, but got {option!r}.{hint}"
-
-
-def _config_without(key: str, overrides: Sequence[str], folder: Path) -> Mapping[str, object]:
-    """The config with what was typed except for ``key``; the default one if that cannot be composed either."""
-    others = [o for o in overrides if not o.startswith("-") and o.lstrip("+~").split("=")[0] != key]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
-        try:
-            config = compose("train", [o for o in others if not o.startswith("hydra")])
-        except HydraException:
-            config = compose("train")
-    values = OmegaConf.to_container(config, resolve=False)
-    return {str(name): value for name, value in values.items()} if isinstance(values, dict) else {}

@@ -24,6 +24,9 @@ RUN_KEYS = (
     "baseline",
     "ckpt_path",
     "student_checkpoint",
+    "student_submodule",
+    "student_drop_head",
+    "trust_config",
     "resume",
     "export",
     "teacher_cache",
@@ -31,9 +34,11 @@ RUN_KEYS = (
 GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
 CHOICES = ("loss", "terms", "experiment", "debug", "sweep")
+# Under `teacher`: which weights to load.
+LOADING = ("submodule", "drop_head", "run", "run_role")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
     "": (*RUN_KEYS, *GROUPS),
-    "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", *TEACHER_OPTIONS),
+    "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", *LOADING, *TEACHER_OPTIONS),
     "teacher.train": ("distiller", "trainer", "callbacks"),
 }
 # A mapping of names that the user chooses, each to something that is built.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,47 +15,96 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-# Where other programs put the weights inside a checkpoint, and what they put before the names.
-STATE_KEYS = ("state_dict", "model_state_dict", "model", "student")
-PREFIXES = ("student.", "model.", "module.", "_orig_mod.")
-SHOWN = 3
+from lightning_distill.weight_names import SHOWN, fit_names, misfits, other_classes
+
+__all__ = ["fit_names", "load_weights", "misfits", "read_content", "read_metadata", "read_weights", "save_weights"]
+
+# Where other programs put the weights inside a checkpoint.
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "student", "teacher", "net", "network", "module", "weights")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors in a ``.safetensors`` file, or in a ``.pt``/``.pth``/``.ckpt`` one that needs no code to be read.
+    """The tensors in a ``.safetensors`` file, or in a ``.pt``, ``.pth``, ``.bin`` or ``.ckpt`` one that needs no code.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, or holds no weights.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint at {path}, but there is no such file.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = read_content(path)
     weights = _find_weights(content)
     if not weights:
         raise ValueError(f"Expected {path} to hold a network's weights by name, but got {_outline(content)}.")
     return weights
 
 
-def load_weights(model: nn.Module, path: str | Path, role: str = "model") -> None:
+def read_content(path: str | Path) -> Any:
+    """Everything in such a file: tensors, and the plain values around them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a checkpoint at {path}, but there is no such file.")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def load_weights(
+    model: nn.Module,
+    path: str | Path,
+    role: str = "model",
+    *,
+    submodule: str | None = None,
+    drop_head: bool = False,
+) -> None:
     """Put the weights in a file into ``model``; every name and shape has to fit.
 
-    Prefixes such as ``student.``, ``model.`` and ``module.``, as Lightning, DDP and ``torch.compile`` add them, are
-    dropped where that makes the names fit.
+    Names as Lightning, DDP and ``torch.compile`` write them, with ``student.``, ``model.`` or any other path in front,
+    fit where what follows does.
+
+    Args:
+        model: The network.
+        path: See :func:`read_weights`.
+        role: What a message calls the network.
+        submodule: Which network of a file that holds several: its path there, such as ``"net"`` or
+            ``"state_dict_ema"``.
+        drop_head: Leave the classifier as it is where the file's tells other classes apart.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, or names or shapes do not fit. The model is unchanged then.
     """
-    weights = fit_names(read_weights(path), model.state_dict())
-    problems = misfits(weights, model.state_dict())
+    wanted = model.state_dict()
+    found = read_weights(path) if submodule is None else _flat(read_content(path))
+    try:
+        weights = fit_names(found, wanted, submodule)
+    except ValueError as error:
+        raise ValueError(f"Could not load the weights in {path} into the {role}. {error}") from error
+    heads = other_classes(weights, wanted)
+    if drop_head:
+        weights |= {name: wanted[name] for name in heads}
+    problems = misfits(weights, wanted)
     if problems:
         raise ValueError(
             f"Expected the weights in {path} to fit the {role}, a {type(model).__name__}, but {'; '.join(problems)}. "
-            "Choose the architecture that the file was made with, or another file."
+            + _way_out(heads, Path(path))
         )
     model.load_state_dict(weights)
+
+
+def _way_out(heads: Mapping[str, tuple[int, int]], path: Path) -> str:
+    config = path.with_name("config.yaml")
+    if not heads and config.is_file():
+        return f"{config} says what it was made with; teacher.run={path.parent} trust_config=true builds that network."
+    if not heads:
+        return "Choose the architecture that the file was made with, or another file."
+    theirs, ours = next(iter(heads.values()))
+    return (
+        f"Only the classifier differs: the file's tells {theirs} classes apart, the network's {ours}. Build the "
+        f"network for {theirs} classes (of a teacher, teacher.class_map maps them to the data's), or start from a new "
+        "classifier: drop_head=True, in a config teacher.drop_head=true or student_drop_head=true."
+    )
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
@@ -80,51 +130,6 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
 
 
-def fit_names(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``weights`` without the prefix that keeps most names from matching ``wanted``.
-
-    Example:
-        >>> list(fit_names({"student.weight": torch.ones(1)}, {"weight": torch.ones(1)}))
-        ['weight']
-    """
-    candidates = [dict(weights)]
-    for prefix in PREFIXES:
-        # Two rounds at most: "student.module.weight" is what a wrapped student leaves.
-        candidates += [_strip(candidate, prefix) for candidate in list(candidates)]
-    return max(candidates, key=lambda c: (len(c.keys() & wanted.keys()), -len(c.keys() - wanted.keys())))
-
-
-def misfits(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """What keeps ``weights`` from fitting ``wanted``, the first few of each kind; empty if they fit.
-
-    Example:
-        >>> misfits({"a": torch.ones(2), "b": torch.ones(1)}, {"a": torch.ones(3)})
-        ['1 is not needed (b)', '1 has another shape (a: [2] in the file, [3] in the network)']
-    """
-    shapes = [
-        f"{name}: {list(weights[name].shape)} in the file, {list(tensor.shape)} in the network"
-        for name, tensor in wanted.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    found = (
-        ("missing", [name for name in wanted if name not in weights]),
-        ("not needed", [name for name in weights if name not in wanted]),
-        ("another shape", shapes),
-    )
-    return [_count(kind, names) for kind, names in found if names]
-
-
-def _count(kind: str, names: list[str]) -> str:
-    verb = ("has" if len(names) == 1 else "have") if kind == "another shape" else "is" if len(names) == 1 else "are"
-    more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names)} {verb} {kind} ({', '.join(names[:SHOWN])}{more})"
-
-
-def _strip(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries under ``prefix`` without it; others, such as a metric's state in a checkpoint, are dropped."""
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-
-
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -136,11 +141,17 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
+    except UnpicklingError as error:
         # torch's own message advises to run the file's code.
-        raise _unreadable(path, "it is no such file, or holds objects besides tensors and plain values") from None
+        raise _unreadable(path, _refused(error)) from None
     except Exception as error:  # whatever the bytes of a file that is something else make the reader do
         raise _unreadable(path, error) from error
+
+
+def _refused(error: UnpicklingError) -> str:
+    named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+    what = f", {named.group(1)} among them" if named else ""
+    return f"it is no such file, or holds objects besides tensors and plain values{what}"
 
 
 def _unreadable(path: Path, error: Exception | str) -> ValueError:
@@ -158,6 +169,18 @@ def _find_weights(content: Any) -> dict[str, Tensor]:
     if tensors:
         return tensors
     return next((found for key in STATE_KEYS if (found := _find_weights(content.get(key)))), {})
+
+
+def _flat(content: Any, path: str = "") -> dict[str, Tensor]:
+    """Every tensor below ``content`` by its dotted name."""
+    if isinstance(content, Tensor):
+        return {path: content}
+    if not isinstance(content, Mapping):
+        return {}
+    below = [
+        _flat(value, f"{path}.{name}" if path else name) for name, value in content.items() if isinstance(name, str)
+    ]
+    return {name: tensor for part in below for name, tensor in part.items()}
 
 
 def _outline(content: Any) -> str:

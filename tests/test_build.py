@@ -11,9 +11,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 
-from lightning_distill.build import build, explain
+from lightning_distill.build import build
 from lightning_distill.config_keys import arguments, check_keys, known_keys, locate, nearest_key
 from lightning_distill.distillers import DeiTDistiller
+from lightning_distill.explain import explain
 from lightning_distill.pipeline.preflight import preflight
 from tests.configs import CONF, composed, options, planned
 
@@ -63,7 +64,13 @@ UNFIT = {
     "+trainer.callbacks=[]": "Expected no `trainer.callbacks`: this argument is passed by the run itself.",
     "student._target_=lightning_distill.models.SmalConvNet": "Did you mean `SmallConvNet`?",
     "student._target_=timmm.create_model": "Expected `student._target_` to name something to import",
-    "student._target_=lightning_distill.data.DigitsDataModule": "Unknown config key `student.num_classes`",
+    "student._target_=torch.optim.Adam": "Could not build `student` (torch.optim.Adam)",
+    "student=timm student.model_name=resnet81": "network of timm, but got 'resnet81'. Near it: ",
+    "student=timm +student.wdth=2": "resnet18 to take wdth=2, num_classes=10, but it raised: ",
+    "teacher=timm": "`num_classes` to be 1000, the classes of the pretrained weights of resnet50, but got 10",
+    "teacher.run=nowhere": "Expected `teacher.run` to name the folder of a run whose student is trained",
+    "teacher.run_role=studnt teacher.run=nowhere": "Did you mean 'student'?",
+    "teacher.run=nowhere teacher.checkpoint=nowhere.pt": "`teacher.run` or `teacher.checkpoint`, but got both",
     "data.seed=???": "Expected `data.seed` to be set, but it has no value: data.seed=...",
 }
 
@@ -99,8 +106,9 @@ def test_explain__grammar() -> None:
 
 @pytest.mark.parametrize(("override", "said"), UNFIT.items(), ids=list(UNFIT))
 def test_bad_input__is_told_before_training(override: str, said: str, tmp_path: Path) -> None:
+    quiet = ("trainer=cpu", "callbacks.progress_bar=null", "teacher_cache=null")
     with pytest.raises((ValueError, FileNotFoundError)) as raised:
-        preflight(planned(tmp_path, "trainer=cpu", "callbacks.progress_bar=null", "teacher_cache=null", override))
+        preflight(planned(tmp_path, *quiet, *override.split()))
     assert said in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -14,12 +14,12 @@ PACKAGE = ROOT / "lightning_distill"
 LAYERS = (
     ("checks", "engine", "types"),
     ("losses",),
-    ("adapters", "data", "dry_run", "export", "metrics", "models", "schedules", "taps", "weights"),
+    ("adapters", "data", "dry_run", "export", "metrics", "models", "schedules", "taps", "weight_names", "weights"),
     ("teachers",),
     ("distillers",),
     ("callbacks", "report"),
     ("pipeline",),
-    ("build", "cli", "config_keys", "config_teacher"),
+    ("build", "cli", "config_keys", "config_networks", "config_teacher", "explain"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

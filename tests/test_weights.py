@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -93,6 +96,105 @@ def test_read__runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         read_weights(tmp_path / "file.pt")
     assert "weights_only" not in str(raised.value)
     assert capsys.readouterr().out == ""
+
+
+def test_read__names_what_a_file_needs(tmp_path: Path) -> None:
+    torch.save({"model": network().state_dict(), "opt": argparse.Namespace(lr=0.1)}, tmp_path / "last.pth")
+    with pytest.raises(ValueError, match=r"besides tensors and plain values, argparse.Namespace among them"):
+        read_weights(tmp_path / "last.pth")
+
+
+def lightning_checkpoint(folder: Path, **networks: nn.Module) -> Path:
+    """What Lightning writes for a module that holds these networks."""
+
+    class Project(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, module in networks.items():
+                setattr(self, name, module)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return sum(module(batch[0]).sum() for module in networks.values())
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(4, 4)), batch_size=4)
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=folder
+    )
+    trainer.fit(Project(), data)
+    trainer.save_checkpoint(folder / "project.ckpt")
+    return folder / "project.ckpt"
+
+
+def equal(model: nn.Module, other: nn.Module) -> bool:
+    state = other.state_dict()
+    return all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def other_network() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+
+
+def test_lightning_checkpoint__the_network_that_fits_is_found(tmp_path: Path) -> None:
+    encoder, model = nn.Linear(4, 9), network()
+    path = lightning_checkpoint(tmp_path, encoder=encoder, classifier=nn.ModuleDict({"inner": model})["inner"])
+    loaded = other_network()
+    load_weights(loaded, path)
+    assert equal(loaded, model)
+
+
+def test_lightning_checkpoint__two_that_fit_have_to_be_told_apart(tmp_path: Path) -> None:
+    first, second = network(), other_network()
+    path = lightning_checkpoint(tmp_path, first=first, second=second)
+    loaded = other_network()
+    with pytest.raises(ValueError, match=r"but 2 do: 'first', 'second'. Name one as `submodule`"):
+        load_weights(loaded, path)
+    for name, source in (("first", first), ("second", second)):
+        load_weights(loaded, path, submodule=name)
+        assert equal(loaded, source)
+    with pytest.raises(ValueError, match=r"but got 'third'. At the top it holds .*state_dict"):
+        load_weights(loaded, path, submodule="third")
+
+
+def test_load__averaged_weights_by_their_key(tmp_path: Path) -> None:
+    """As timm writes them: the last weights under one key, their average under another."""
+    last, average = network(), other_network()
+    content = {"epoch": 3, "state_dict": last.state_dict(), "state_dict_ema": average.state_dict()}
+    torch.save(content, tmp_path / "file.pth")
+    loaded = other_network()
+    load_weights(loaded, tmp_path / "file.pth")
+    assert equal(loaded, last)
+    load_weights(loaded, tmp_path / "file.pth", submodule="state_dict_ema")
+    assert equal(loaded, average)
+
+
+def test_load__into_a_network_that_is_wrapped_here(tmp_path: Path) -> None:
+    source, wrapped = network(), nn.Sequential(OrderedDict(inner=other_network()))
+    torch.save(source.state_dict(), tmp_path / "file.bin")
+    load_weights(wrapped, tmp_path / "file.bin")
+    assert equal(wrapped.inner, source)
+
+
+def test_load__another_number_of_classes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, target = (nn.Sequential(nn.Linear(4, 3), nn.Linear(3, classes)) for classes in (7, 2))
+    torch.save(source.state_dict(), tmp_path / "file.pt")
+    before = target[1].weight.clone()
+    said = r"Only the classifier differs: the file's tells 7 classes apart, the network's 2.*drop_head"
+    with pytest.raises(ValueError, match=said):
+        load_weights(target, tmp_path / "file.pt")
+    load_weights(target, tmp_path / "file.pt", drop_head=True)
+    assert torch.equal(target[0].weight, source[0].weight)
+    assert torch.equal(target[1].weight, before)
+
+
+def test_load__drop_head_does_not_hide_another_difference(tmp_path: Path) -> None:
+    source, target = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 7)), nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2))
+    torch.save(source.state_dict(), tmp_path / "file.pt")
+    with pytest.raises(ValueError, match="4 have another shape"):
+        load_weights(target, tmp_path / "file.pt", drop_head=True)
 
 
 @pytest.mark.parametrize("name", ["file.pt", "file.safetensors"])

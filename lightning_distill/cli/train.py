@@ -54,6 +54,6 @@ def answer(error: Exception) -> str:
     """What to tell the user."""
     if not isinstance(error, HydraException):
         return str(error)
-    from lightning_distill.build import explain
+    from lightning_distill.explain import explain
 
     return explain(error, sys.argv[1:], CONF)

@@ -60,13 +60,14 @@ def timm_model(
     if img_size is not None and config is not None and config.fixed_input_size:
         arguments["img_size"] = img_size
     arguments |= {} if num_classes is None else {"num_classes": num_classes}
-    model: nn.Module = _create(model_name, pretrained, in_chans, arguments)
+    model = _create(model_name, pretrained, in_chans, arguments)
     _check_patches(model_name, model, img_size)
     if pretrained:
         own = model.pretrained_cfg
         size = tuple(own["input_size"][-2:])
-        model.preprocessing = preprocessing_for(own["mean"], own["std"], size, in_chans)  # type: ignore[assignment]
-    return model
+        model.preprocessing = preprocessing_for(own["mean"], own["std"], size, in_chans)
+    network: nn.Module = model
+    return network
 
 
 def _create(model_name: str, pretrained: bool, in_chans: int, arguments: dict[str, Any]) -> Any:

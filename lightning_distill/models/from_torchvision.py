@@ -81,7 +81,7 @@ def _create(model_name: str, arguments: dict[str, Any]) -> nn.Module:
     # Segmentation networks download a pretrained backbone unless they are told not to; the others warn while they
     # draw weights that they warn about.
     taken = inspect.signature(models.get_model_builder(model_name)).parameters
-    given = {"weights_backbone": None} if "weights_backbone" in taken else {}
+    given: dict[str, Any] = {"weights_backbone": None} if "weights_backbone" in taken else {}
     if model_name in ("googlenet", "inception_v3"):
         given |= {"init_weights": True, "aux_logits": False}
     try:

@@ -35,7 +35,7 @@ def transformers_model(
     task: str = "auto",
     **arguments: Any,
 ) -> nn.Module:
-    """A classifier of images or of sequences, as transformers builds it; its output has ``.logits`` ``[B, num_labels]``.
+    """A classifier of images or of sequences, as transformers builds it: it gives ``.logits`` ``[B, num_labels]``.
 
     Args:
         model_name: With ``pretrained``, a folder written by ``save_pretrained`` or a name on the hub. Without, the type
@@ -169,9 +169,16 @@ def _image_processor(model_name: str) -> Any:
     if not values.get("image_mean") or not values.get("image_std"):
         return None
     size = values.get("crop_size") if values.get("do_center_crop") else values.get("size")
-    if isinstance(size, dict):
-        size = (size["height"], size["width"]) if "height" in size else (size.get("shortest_edge"),) * 2
-    elif isinstance(size, int):
-        size = (size, size)
     mean, std = values["image_mean"], values["image_std"]
-    return preprocessing_for(mean, std, size, len(mean))
+    return preprocessing_for(mean, std, _height_and_width(size), len(mean))
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    """The forms in which image processors write a size."""
+    if isinstance(size, int):
+        return size, size
+    if not isinstance(size, dict):
+        return None
+    edge = size.get("shortest_edge")
+    height, width = size.get("height", edge), size.get("width", edge)
+    return None if height is None or width is None else (height, width)

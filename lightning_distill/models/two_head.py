@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lightning_distill.dry_run import dry_run
 from lightning_distill.types import call_model, describe
 
-# Fields of an output that hold features, best first: transformers.
-FEATURE_FIELDS = ("pooler_output", "last_hidden_state")
+# Fields of an output that hold features, best first: transformers, also where the classifier is taken out.
+FEATURE_FIELDS = ("pooler_output", "last_hidden_state", "logits")
 
 
 class TwoHeadStudent(nn.Module):

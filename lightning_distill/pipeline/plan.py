@@ -42,6 +42,8 @@ class TeacherPlan:
         stage: How it is trained and tested.
         train: Train it if there is no checkpoint; if not, it is used as ``model`` makes it.
         checkpoint: A file with its weights.
+        submodule: Which network of that file, where it holds several.
+        drop_head: Leave the classifier as ``model`` makes it where the file's has other classes.
         cache_dir: Where trained teachers are kept for other runs; ``None`` keeps none.
         recipe: Plain values that hold everything that makes this teacher what it is: the key in the cache.
         frozen: Makes the network the teacher that is asked, with its own input and classes.
@@ -51,6 +53,8 @@ class TeacherPlan:
     stage: StagePlan
     train: bool = True
     checkpoint: Path | None = None
+    submodule: str | None = None
+    drop_head: bool = False
     cache_dir: Path | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     frozen: Callable[[nn.Module], FrozenTeacher] = FrozenTeacher

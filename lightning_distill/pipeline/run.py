@@ -36,7 +36,7 @@ def run(plan: Plan) -> float | None:
     # Read once: with several processes, the others start while this file grows.
     done = frozenset(plan.folder.read()) if plan.resumes else frozenset()
     if plan.teacher is not None and "teacher" in done:
-        plan = replace(plan, teacher=replace(plan.teacher, checkpoint=plan.folder.weights("teacher")))
+        plan = replace(plan, teacher=replace(plan.teacher, checkpoint=plan.folder.weights("teacher"), submodule=None))
     preflight(plan)
     if is_main_process() and not plan.resumes:
         write_text_atomically(plan.folder.config, plan.config)

@@ -39,7 +39,7 @@ def make_teacher(plan: TeacherPlan) -> nn.Module:
     pl.seed_everything(plan.stage.seed, workers=True, verbose=False)
     model = plan.model()
     if plan.checkpoint is not None:
-        load_weights(model, plan.checkpoint, role="teacher")
+        load_weights(model, plan.checkpoint, role="teacher", submodule=plan.submodule, drop_head=plan.drop_head)
     return model
 
 

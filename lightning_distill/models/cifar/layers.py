@@ -33,7 +33,9 @@ def shuffle_channels(maps: Tensor, groups: int) -> Tensor:
         >>> shuffle_channels(torch.arange(6.0).view(1, 6, 1, 1), groups=2).flatten().tolist()
         [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
     """
-    return maps.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    batch, channels, height, width = maps.shape
+    parts = maps.reshape(batch, groups, channels // groups, height, width)
+    return parts.transpose(1, 2).flatten(1, 2)
 
 
 def pooled(maps: Tensor) -> Tensor:

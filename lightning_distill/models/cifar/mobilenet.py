@@ -55,10 +55,11 @@ class MobileNetV2(nn.Module):
             self.blocks.append(nn.Sequential(*stage))
         last = int(LAST * max(1.0, width))
         self.conv2 = nn.Sequential(conv1x1(channels, last), nn.BatchNorm2d(last), nn.ReLU())
-        self.classifier = nn.Sequential(nn.Linear(last, num_classes))
+        linear = nn.Linear(last, num_classes)
+        self.classifier = nn.Sequential(linear)
         init_he(self)
-        nn.init.normal_(self.classifier[0].weight, std=0.01)
-        nn.init.zeros_(self.classifier[0].bias)
+        nn.init.normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, num_classes]``."""

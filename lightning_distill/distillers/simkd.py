@@ -16,6 +16,7 @@ from lightning_distill.losses import SimKDProjector, simkd_loss
 from lightning_distill.losses.trained import FrozenHead
 from lightning_distill.schedules import Schedule
 from lightning_distill.taps import FeatureTaps, find_module
+from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.types import call_model, describe
 
 TERM = "simkd"
@@ -100,7 +101,7 @@ class SimKDDistiller(Distiller):
 
 def _plain(teacher: nn.Module) -> nn.Module:
     """The network within a :class:`~lightning_distill.teachers.FrozenTeacher`."""
-    return getattr(teacher, "model", teacher) if type(teacher).__name__ == "FrozenTeacher" else teacher
+    return teacher.model if isinstance(teacher, FrozenTeacher) else teacher
 
 
 def _channels(network: nn.Module, path: str, example_input: Any, name: str) -> int:

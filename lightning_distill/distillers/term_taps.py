@@ -44,6 +44,7 @@ class TermTaps:
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = dict(routes)
         self._taps: dict[Role, FeatureTaps] = {}
+        self._teacher: FrozenTeacher | None = None  # of the last capture, which may recall instead of run
         self._copies: dict[Role, tuple[str, ...]] = {}
 
     @contextmanager
@@ -53,6 +54,7 @@ class TermTaps:
             for role, model in zip(ROLES, (student, teacher), strict=True):
                 if self.paths(role):
                     stack.enter_context(self._on(role, model))
+            self._teacher = teacher if isinstance(teacher, FrozenTeacher) else None
             yield
 
     def look(self, student: nn.Module, teacher: nn.Module, example_input: Any) -> Seen:
@@ -77,6 +79,10 @@ class TermTaps:
         paths = self.paths(role)
         if not paths:
             return {}
+        if role == "teacher" and self._teacher is not None:
+            recalled = self._teacher.recall(paths)
+            if recalled is not None:
+                return {path: recalled[path] for path in paths}
         if role not in self._taps:
             raise ValueError(f"Expected the {role} to run within `capture`, but it did not.")
         try:
@@ -92,7 +98,8 @@ class TermTaps:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy of a distiller shares its teacher, so it must not bring along a copy of the network that is tapped.
-        return {**self.__dict__, "_taps": {role: taps for role, taps in self._taps.items() if role != "teacher"}}
+        taps = {role: taps for role, taps in self._taps.items() if role != "teacher"}
+        return {**self.__dict__, "_taps": taps, "_teacher": None}
 
     def _on(self, role: Role, model: nn.Module | None) -> FeatureTaps:
         """The taps on ``model``; made anew if it is another network than the last time."""

@@ -124,6 +124,17 @@ class FrozenTeacher(nn.Module):
         own = map_tensors(self.example_input, lambda t: t[torch.arange(size, device=t.device) % len(t)])
         return dry_run(self, own, lambda teacher, inputs: teacher(inputs, own=True))
 
+    def recall(self, paths: Sequence[str]) -> dict[str, Tensor] | None:
+        """Features by path that came with the last answer; ``None`` where they are to be tapped, as here."""
+        return None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What decides an answer beside the network: plain values, for fingerprints."""
+        own, mapped = self._own_input, self._class_map
+        classes = None if mapped is None else (mapped.groups, mapped.class_dim, mapped.multi_label)
+        return {"size": own.size, "shift": own.shift, "scale": own.scale, "class_map": classes}
+
     def _in_own_precision(self, inputs: Any) -> Any:
         """Floating-point inputs in the precision of the parameters: a float64 student may ask a float32 teacher."""
         parameter = next((p for p in self.model.parameters() if p.is_floating_point()), None)

@@ -63,12 +63,6 @@ class ShardFiles:
         digest.update(content)
         return digest.digest()[:DIGEST_BYTES]
 
-    def complete(self) -> bool:
-        """Whether every file has its full length; what is in them is checked when it is read."""
-        expected = {self.data(i): self.rows * field.row_bytes for i, field in enumerate(self.header.fields)}
-        expected[self.digests] = self.chunks * self.record_bytes
-        return all(path.is_file() and path.stat().st_size == size for path, size in expected.items())
-
 
 class Shard:
     """One complete shard, mapped into memory; a chunk is checked when it is first read, once per process.

@@ -34,8 +34,8 @@ RUN_KEYS = (
 GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
 CHOICES = ("loss", "terms", "experiment", "debug", "sweep")
-# Under `teacher`: which weights to load.
-LOADING = ("submodule", "drop_head", "run", "run_role")
+# Under `teacher`: which weights to load, and whether they say what their images are.
+LOADING = ("submodule", "drop_head", "run", "run_role", "preprocessing")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
     "": (*RUN_KEYS, *GROUPS),
     "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", *LOADING, *TEACHER_OPTIONS),

@@ -9,13 +9,16 @@ from typing import Any
 
 from torch import nn
 
+from lightning_distill.checks import check_choice
+from lightning_distill.models import Preprocessing
 from lightning_distill.teachers import FrozenTeacher
 
 # What FrozenTeacher takes, except for objects, which the run passes.
 TEACHER_OPTIONS = tuple(
     name for name in inspect.signature(FrozenTeacher).parameters if name not in ("model", "example_input")
 )
-# Where a teacher differs from the student.
+# What it sees, and where it differs from the student.
+OWN_INPUT = ("mean", "std", "size")
 DIFFERENCES = ("mean", "std", "data_mean", "data_std", "size", "class_map")
 
 
@@ -31,6 +34,7 @@ def frozen_teacher(teacher: Mapping[str, Any], data: Any) -> Callable[[nn.Module
         ValueError: If an option is out of range, or is for another teacher than one that is trained in this run.
 
     Example:
+        >>> import torch
         >>> frozen_teacher({"class_map": [1, 0], "train": None}, None)(nn.Linear(4, 2))(torch.zeros(1, 4)).shape
         torch.Size([1, 2])
     """
@@ -41,12 +45,24 @@ def frozen_teacher(teacher: Mapping[str, Any], data: Any) -> Callable[[nn.Module
             f"Expected no `teacher.{different[0]}` for a teacher that is trained in this run, since it learns from the "
             "data as they are. Use it with one that has been trained: teacher.checkpoint=..., or teacher.train=null"
         )
-    if options.get("mean") is not None and options.get("data_mean") is None and options.get("data_std") is None:
-        options |= {f"data_{name}": getattr(data, name, None) for name in ("mean", "std")}
     options["example_input"] = getattr(data, "example_teacher_input", None)
-    make: Callable[[nn.Module], FrozenTeacher] = partial(FrozenTeacher, **options)
+    check_choice("teacher.preprocessing", teacher.get("preprocessing"), ("auto", None))
+    # A network that is fine-tuned in this run learns from the data as they are.
+    auto = teacher.get("preprocessing") == "auto" and (teacher.get("train") is None or bool(teacher.get("checkpoint")))
+    make = partial(_frozen, options=options, auto=auto, data=data)
     try:
         make(nn.Identity())
     except ValueError as error:
         raise ValueError(f"Could not build `teacher`: {error}") from error
     return make
+
+
+def _frozen(model: nn.Module, options: Mapping[str, Any], auto: bool, data: Any) -> FrozenTeacher:
+    """The network as the teacher; with ``auto`` it sees images as its pretrained weights expect them."""
+    own = getattr(model, "preprocessing", None)
+    options = dict(options)
+    if auto and isinstance(own, Preprocessing) and all(options.get(name) is None for name in OWN_INPUT):
+        options |= own._asdict()
+    if options.get("mean") is not None and options.get("data_mean") is None and options.get("data_std") is None:
+        options |= {f"data_{name}": getattr(data, name, None) for name in ("mean", "std")}
+    return FrozenTeacher(model, **options)

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from lightning_distill.config_teacher import TEACHER_OPTIONS, frozen_teacher
 from lightning_distill.data import TensorDataModule
+from lightning_distill.models import timm_model
 from lightning_distill.pipeline.preflight import check_teacher, preflight
 from lightning_distill.pipeline.teacher import teacher_stage
 from lightning_distill.teachers import FrozenTeacher
@@ -43,6 +44,40 @@ def test_own_input__is_the_datas_undone(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = teacher.model(alone(raw))
     torch.testing.assert_close(teacher(v2.Normalize([0.5], [0.25])(raw)), expected)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A network of timm with weights from a file, in place of a download."""
+    file = tmp_path_factory.mktemp("weights") / "weights.pth"
+    torch.manual_seed(0)
+    torch.save(timm_model("test_resnet").state_dict(), file)
+    model = ("model_name=test_resnet", "new_head=true")
+    overlay = f"+teacher.model.pretrained_cfg_overlay={{file: {file}, mean: [0.5, 0.25, 0.25], std: [0.2, 0.2, 0.2]}}"
+    return ("teacher=timm", *(f"teacher.model.{part}" for part in model), overlay, "export=null", "baseline=false")
+
+
+def test_preprocessing__of_pretrained_weights_comes_by_itself(pretrained: tuple[str, ...], tmp_path: Path) -> None:
+    """Grey images: the mean of the three channels' numbers, at the size that the weights were trained on."""
+    teacher = teacher_of(tmp_path, *pretrained)
+    raw = torch.randint(256, (2, 1, 8, 8)) / 256
+    alone = v2.Compose([v2.Resize((160, 160), antialias=True), v2.Normalize([1 / 3], [0.2])])
+    with torch.no_grad():
+        expected = teacher.model(alone(raw))
+    torch.testing.assert_close(teacher(raw), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("override", ["teacher.preprocessing=null", "teacher.size=8"])
+def test_preprocessing__is_left_out_or_replaced(override: str, pretrained: tuple[str, ...], tmp_path: Path) -> None:
+    teacher = teacher_of(tmp_path, *pretrained, override)
+    raw = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(teacher(raw), teacher.model(raw))
+
+
+def test_preprocessing__of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`teacher.preprocessing` to be one of 'auto', None, but got 'aut'"):
+        planned(tmp_path, "teacher.preprocessing=aut")
 
 
 @pytest.mark.parametrize("typed", ["[0,0,0,0,0,1,1,1,1,-1]", "{0:[0,1,2,3,4],1:[5,6,7,8]}"])

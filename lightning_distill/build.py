@@ -24,6 +24,7 @@ from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
 from lightning_distill.report import RunFolder
+from lightning_distill.saved_config import saved_config
 from lightning_distill.weights import load_weights
 
 MISCONFIGURED: type[Exception] = getattr(pl.utilities.exceptions, "MisconfigurationException")  # noqa: B009 - re-exported
@@ -43,7 +44,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         FileNotFoundError: If ``resume`` names no run.
     """
     resumes = config.get("resume") is not None
-    config = _saved(config, overrides) if resumes else config.copy()
+    config = saved_config(config, overrides) if resumes else config.copy()
     start_afresh(config, overrides)
     take_previous_run(config)
     check_keys(plain_values(config, resolve=False))
@@ -64,24 +65,6 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         export=config.export,
         facts={name: config[name] for name in ("seed", "alpha", "temperature")} | {"version": __version__},
     )
-
-
-def _saved(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The config of the run that is resumed."""
-    folder = Path(config.resume)
-    if not RunFolder(folder).config.is_file():
-        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
-    others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
-    if others:
-        raise ValueError(
-            f"Expected nothing beside `resume`, since a run goes on with its own config, but got {' '.join(others)}. "
-            "To change something, start a new run from a checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
-        )
-    saved = OmegaConf.load(RunFolder(folder).config)
-    if not isinstance(saved, DictConfig):
-        raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
-    saved.output_dir, saved.resume = str(folder), str(folder)
-    return saved
 
 
 def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.Module:
@@ -118,6 +101,7 @@ def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:
         trainer=partial(_trainer, config, "trainer", lambda: build_entries(config, "callbacks", pl.callbacks.Callback)),
         data=data,
         seed=config.seed,
+        checkpoints=plain_values(config.checkpoints),
     )
 
 
@@ -156,6 +140,7 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
             trainer=partial(_trainer, config, "trainer", lambda: _teacher_callbacks(config)),
             data=data,
             seed=teacher.seed,
+            checkpoints=plain_values(config.checkpoints),
         ),
         train=trains,
         checkpoint=as_path(teacher.checkpoint),

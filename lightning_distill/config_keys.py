@@ -31,15 +31,27 @@ RUN_KEYS = (
     "export",
     "teacher_cache",
 )
-GROUPS = ("data", "student", "teacher", "distiller", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+GROUPS = (
+    "data",
+    "student",
+    "teacher",
+    "distiller",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "checkpoints",
+)
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
 CHOICES = ("loss", "terms", "experiment", "debug", "sweep")
 # Under `teacher`: which weights to load, and whether they say what their images are.
 LOADING = ("submodule", "drop_head", "run", "run_role", "preprocessing")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
-    "": (*RUN_KEYS, *GROUPS),
+    "": (*RUN_KEYS, *GROUPS, "checkpoints"),
     "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", *LOADING, *TEACHER_OPTIONS),
     "teacher.train": ("distiller", "trainer", "callbacks"),
+    "checkpoints": ("every_n_steps", "every_n_seconds"),
 }
 # A mapping of names that the user chooses, each to something that is built.
 NAMED = ("callbacks", "logger", "teacher.train.callbacks")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lightning_distill.files import follow_umask, replacing
 from lightning_distill.weight_names import SHOWN, fit_names, misfits, other_classes
 
 __all__ = ["fit_names", "load_weights", "misfits", "read_content", "read_metadata", "read_weights", "save_weights"]
@@ -115,13 +115,11 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, Any]
         path: Where to.
         metadata: Plain values to keep in the file's header.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # Copies: safetensors refuses tensors that share memory, as tied embeddings do.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, part, metadata={name: json.dumps(value) for name, value in (metadata or {}).items()})
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={name: json.dumps(value) for name, value in (metadata or {}).items()})
+        follow_umask(part)
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

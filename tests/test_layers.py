@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_distill"
 # From the bottom up; a module imports from its own layer and those before it.
 LAYERS = (
-    ("checks", "engine", "types"),
+    ("checks", "engine", "files", "stop", "types"),
     ("losses",),
     ("adapters", "data", "dry_run", "export", "metrics", "models", "schedules", "taps", "weight_names", "weights"),
     ("teachers",),
     ("distillers",),
     ("callbacks", "report"),
     ("pipeline",),
-    ("build", "cli", "config_keys", "config_networks", "config_teacher", "explain"),
+    ("build", "cli", "config_keys", "config_networks", "config_teacher", "explain", "saved_config"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -1,8 +1,18 @@
 """Callbacks that every stage of a run gets."""
 
+from lightning_distill.callbacks.atomic_io import AtomicCheckpointIO
 from lightning_distill.callbacks.best_and_last import BestAndLast
 from lightning_distill.callbacks.epoch_csv import EpochCsv
 from lightning_distill.callbacks.preflight import Preflight
 from lightning_distill.callbacks.sample_count import SampleCount
+from lightning_distill.stop import Stop, StopRequested
 
-__all__ = ["BestAndLast", "EpochCsv", "Preflight", "SampleCount"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "BestAndLast",
+    "EpochCsv",
+    "Preflight",
+    "SampleCount",
+    "Stop",
+    "StopRequested",
+]

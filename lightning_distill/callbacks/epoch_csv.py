@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 from lightning_distill.engine import pl
+from lightning_distill.files import replacing
 
 FIRST_COLUMNS = ("epoch", "step", "lr")
 
@@ -31,16 +31,22 @@ class EpochCsv(pl.callbacks.Checkpoint):
     def state_key(self) -> str:
         return "EpochCsv"
 
+    def state_dict(self) -> dict[str, str]:
+        return {"lr": self._lr}
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        self._lr = state_dict["lr"]  # of an epoch that goes on in its middle
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._rows is None:
-            known = self._read() if trainer.current_epoch > 0 else []
-            self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
         self._lr = format(trainer.optimizers[0].param_groups[0]["lr"], ".6g") if trainer.optimizers else ""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._rows is None:
+            known = self._read() if trainer.current_epoch > 0 else []
+            self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
         logged = {name: format(float(value), ".6g") for name, value in trainer.callback_metrics.items()}
         row = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), "lr": self._lr, **logged}
-        self._rows = [*(self._rows or []), row]
+        self._rows = [*self._rows, row]
         if trainer.is_global_zero:
             self._write(self._rows)
 
@@ -53,9 +59,7 @@ class EpochCsv(pl.callbacks.Checkpoint):
     def _write(self, rows: list[dict[str, str]]) -> None:
         names = {name for row in rows for name in row}
         columns = [*FIRST_COLUMNS, *sorted(names - set(FIRST_COLUMNS))]
-        part = self.path.with_name(f"{self.path.name}.part")
-        with part.open("w", newline="") as file:
+        with replacing(self.path) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(part, self.path)

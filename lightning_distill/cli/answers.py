@@ -11,6 +11,8 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_distill.stop import StopRequested
+
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError, ModuleNotFoundError)
 
@@ -28,6 +30,8 @@ def answered(command: Callable[[], object], explain: Callable[[Exception], str] 
         command()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except StopRequested as request:
+        return request.exit_code
     except MISTAKES as error:
         if details or not is_answer(error):
             raise

@@ -25,12 +25,14 @@ class StagePlan:
         data: Training, validation and test samples.
         seed: Set before the network is made and again before training, so that two stages with the same seed start
             from the same weights and see the same batches.
+        checkpoints: When :class:`~lightning_distill.callbacks.BestAndLast` writes a checkpoint within an epoch.
     """
 
     distiller: Callable[[nn.Module, nn.Module | None], BaseDistiller]
     trainer: Callable[[str, Sequence[pl.callbacks.Callback]], pl.Trainer]
     data: pl.LightningDataModule
     seed: int = 0
+    checkpoints: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

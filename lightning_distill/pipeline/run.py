@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from lightning_distill.callbacks import StopRequested
 from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import Plan
@@ -32,6 +33,7 @@ def run(plan: Plan) -> float | None:
         ValueError: Before training starts, if something does not fit; see
             :func:`~lightning_distill.pipeline.preflight.preflight`.
         KeyboardInterrupt: On Ctrl-C, after a line that says how to go on.
+        StopRequested: On SIGTERM or SIGUSR1, after a checkpoint and the same line.
     """
     # Read once: with several processes, the others start while this file grows.
     done = frozenset(plan.folder.read()) if plan.resumes else frozenset()
@@ -97,7 +99,7 @@ def _last(plan: Plan, role: str) -> Path | None:
 def _resumable(role: str, folder: RunFolder) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StopRequested):
         say(f"\nInterrupted in the stage `{role}`. Go on with: {program()} resume={folder.path}")
         raise
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from lightning_distill.files import replacing
 
 ROLES = ("teacher", "baseline", "student")
 FORMAT_VERSION = 1
@@ -83,7 +84,5 @@ class RunFolder:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file so that it is either absent, old or complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(text)

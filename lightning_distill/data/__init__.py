@@ -5,6 +5,7 @@ from lightning_distill.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from lightning_distill.data.dataset import InMemoryDataset, keep_batch
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.labels import NO_LABEL
+from lightning_distill.data.mixing import Mixing
 from lightning_distill.data.mnist import FashionMNISTDataModule, MNISTDataModule
 from lightning_distill.data.module import BaseDataModule
 from lightning_distill.data.prepare import Augment, Prepare, PreparedDataset
@@ -23,6 +24,7 @@ __all__ = [
     "FashionMNISTDataModule",
     "InMemoryDataset",
     "MNISTDataModule",
+    "Mixing",
     "NO_LABEL",
     "Prepare",
     "PreparedDataset",

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-from lightning_distill.distillers.core import DistillationCore, Loss, StudentOutputs, weighted_sum
+from lightning_distill.data.mixing import Mixing
+from lightning_distill.distillers.core import Loss, StudentOutputs, weighted_sum
 from lightning_distill.distillers.labels import labelled_count
 from lightning_distill.distillers.means import EpochMeans
-from lightning_distill.distillers.needs import check_factory
 from lightning_distill.distillers.shipping import ShipsStudent
 from lightning_distill.distillers.stage_metrics import StageMetrics, default_metrics
 from lightning_distill.distillers.term import check_not_metrics
 from lightning_distill.distillers.terms import Term
+from lightning_distill.distillers.training import OptimizerFactory, SchedulerFactory, TrainsStudent
+from lightning_distill.models.initialize import Pairs
 from lightning_distill.schedules import Schedule
 from lightning_distill.types import Batch, batch_size_of
 
@@ -27,7 +28,7 @@ PLAIN = (bool, int, float, str)
 STATE_KEY = "lightning_distill"
 
 
-class BaseDistiller(DistillationCore, ShipsStudent, ABC):
+class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
     """A student that is trained on the labels and on a frozen teacher.
 
     ``total = alpha * student_loss + (1 - alpha) * distillation_loss + sum of weight_i * term_i``
@@ -48,6 +49,15 @@ class BaseDistiller(DistillationCore, ShipsStudent, ABC):
             single-label classification; ``{}`` for none.
         optimizer: ``params -> optimizer``, for example ``functools.partial(torch.optim.AdamW, lr=1e-3)``.
         scheduler: ``optimizer -> scheduler``, or -> a mapping as Lightning's ``lr_scheduler`` takes it.
+        no_decay: ``"norms_and_biases"`` spares them weight decay, and what the student lists in ``no_weight_decay()``;
+            or globs of parameter names. See :func:`~lightning_distill.optim.no_decay_names`.
+        adapter_lr_scale: Learning rate of what losses and terms bring along, as a multiple of the student's.
+        mixing: Mixup and CutMix of every training batch, before teacher and student see it; see
+            :class:`~lightning_distill.data.mixing.Mixing`. It needs an example of the inputs.
+        freeze: Paths or globs of the student's modules that are not trained; see
+            :func:`~lightning_distill.models.freeze.freeze`.
+        init_from_teacher: ``{student path: teacher path}`` of modules whose weights the student starts from; see
+            :func:`~lightning_distill.models.initialize.init_from_teacher`. Nothing is copied without a teacher.
         example_input: A small batch of inputs. With it, shapes and numbers of classes are checked at construction;
             ``terms`` need it. Without it, the data module's ``example_input`` is used where there is one.
         teacher_agreement: Also log the share of validation and test samples for which student and teacher choose the
@@ -72,15 +82,16 @@ class BaseDistiller(DistillationCore, ShipsStudent, ABC):
         distillation_weight: float | Schedule | None = None,
         terms: Mapping[str, Term] | None = None,
         metrics: Metric | Mapping[str, Metric] | MetricCollection | None = None,
-        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-        scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        no_decay: str | Sequence[str] | None = None,
+        adapter_lr_scale: float = 1.0,
+        mixing: Mixing | None = None,
+        freeze: Sequence[str] = (),
+        init_from_teacher: Pairs | None = None,
         example_input: Any = None,
         teacher_agreement: bool = False,
     ) -> None:
-        check_factory("optimizer", optimizer, "params -> optimizer", "functools.partial(torch.optim.AdamW, lr=1e-3)")
-        check_factory(
-            "scheduler", scheduler, "optimizer -> scheduler", "functools.partial(CosineAnnealingLR, T_max=10)"
-        )
         super().__init__(
             student,
             teacher,
@@ -91,7 +102,15 @@ class BaseDistiller(DistillationCore, ShipsStudent, ABC):
             terms=terms,
             example_input=example_input,
         )
-        self.optimizer_factory, self.scheduler_factory = optimizer, scheduler
+        self.set_training(
+            optimizer=optimizer,
+            scheduler=scheduler,
+            no_decay=no_decay,
+            adapter_lr_scale=adapter_lr_scale,
+            mixing=mixing,
+            freeze=freeze,
+            init_from_teacher=init_from_teacher,
+        )
         self.stage_metrics = StageMetrics(
             default_metrics(student_loss) if metrics is None else metrics,
             self.heads,
@@ -131,7 +150,7 @@ class BaseDistiller(DistillationCore, ShipsStudent, ABC):
         return self.named_losses(self.unpack_batch(batch), self.progress, self.current_epoch, self._where())
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        batch = self.unpack_batch(batch)
+        batch = self.mix(self.unpack_batch(batch), batch_idx)
         losses = self.compute_losses(batch)
         weights = self.loss_weights()
         total = weighted_sum(losses, weights)
@@ -240,27 +259,6 @@ class BaseDistiller(DistillationCore, ShipsStudent, ABC):
             self.log(name, value, prog_bar=name in ("train/loss", "val/student_loss"), sync_dist=True)
         for name, metric in self.stage_metrics.updated(stage).items():
             self.log(name, metric, prog_bar=name == "val/accuracy")
-
-    # Optimizing.
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer over everything trainable: the student, and what the losses and terms bring along.
-
-        Raises:
-            ValueError: If no ``optimizer`` was given and a subclass does not override this.
-        """
-        if self.optimizer_factory is None:
-            raise ValueError(
-                f"Expected `optimizer` of {type(self).__name__} to be a factory, params -> optimizer, but got None. "
-                "Pass `optimizer=functools.partial(torch.optim.AdamW, lr=1e-3)`, or override `configure_optimizers`."
-            )
-        optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
-        if self.scheduler_factory is None:
-            return optimizer
-        scheduler = self.scheduler_factory(optimizer)
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler = {"scheduler": scheduler, "monitor": "val/student_loss"}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # What a checkpoint in the middle of an epoch needs beside the weights.
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from lightning_distill.distillers.labels import UNLABELLED
 from lightning_distill.dry_run import map_tensors
 from lightning_distill.metrics import Accuracy
 
@@ -117,7 +119,8 @@ class StageMetrics(nn.Module):
     def update_with(metrics: MetricCollection, logits: Tensor, target: Tensor) -> None:
         """Add a batch to some metrics; metrics of classes get the largest share of one-hot or mixed labels."""
         if target.is_floating_point() and target.shape == logits.shape and _of_classes(metrics):
-            target = target.argmax(dim=1)
+            labelled = target.sum(dim=1) > 0  # a row of zeros is how mixing writes "no label"
+            target = torch.where(labelled, target.argmax(dim=1), UNLABELLED)
         metrics.update(logits, target)
 
     def update_agreement(self, stage: str, student_logits: Tensor, teacher_logits: Tensor) -> None:

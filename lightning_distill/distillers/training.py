@@ -62,7 +62,11 @@ class TrainsStudent(DistillationCore, TeacherHolder):
         if init_from_teacher is not None and self.teacher is not None:
             copy_layers(self.student, self.teacher.model, init_from_teacher)
         self._frozen_parts = freeze_parts(self.student, freeze)
-        self._parameter_groups()  # raises where an argument does not fit
+        groups = self._parameter_groups()  # raises where an argument does not fit
+        if freeze and not groups:
+            raise ValueError(
+                "Expected `freeze` to leave something to train, but every parameter is frozen. Name fewer modules."
+            )
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -125,9 +129,4 @@ class TrainsStudent(DistillationCore, TeacherHolder):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def _parameter_groups(self) -> Groups:
-        groups = parameter_groups(self, no_decay=self.no_decay, adapter_lr_scale=self.adapter_lr_scale)
-        if not groups:
-            raise ValueError(
-                "Expected `freeze` to leave something to train, but every parameter is frozen. Name fewer modules."
-            )
-        return groups
+        return parameter_groups(self, no_decay=self.no_decay, adapter_lr_scale=self.adapter_lr_scale)

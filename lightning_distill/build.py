@@ -63,6 +63,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         ckpt_path=as_path(config.ckpt_path),
         resumes=resumes,
         export=config.export,
+        report=config.get("report", True),
         facts={name: config[name] for name in ("seed", "alpha", "temperature")} | {"version": __version__},
     )
 

@@ -29,6 +29,7 @@ RUN_KEYS = (
     "trust_config",
     "resume",
     "export",
+    "report",
     "teacher_cache",
 )
 GROUPS = (

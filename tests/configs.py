@@ -15,7 +15,13 @@ from lightning_distill.pipeline import Plan, run
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 # Seconds instead of minutes, and nothing on the screen.
-TINY = ("debug=fast", "trainer=cpu", "+trainer.enable_progress_bar=false", "callbacks.progress_bar=null")
+TINY = (
+    "debug=fast",
+    "trainer=cpu",
+    "report=false",
+    "+trainer.enable_progress_bar=false",
+    "callbacks.progress_bar=null",
+)
 
 
 def composed(*overrides: str, hydra: bool = False) -> DictConfig:

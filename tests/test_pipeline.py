@@ -31,9 +31,11 @@ FILES = sorted(
         "metrics.json",
         "student.pt2",
         *(f"{role}.{suffix}" for role in ROLES for suffix in ("csv", "safetensors")),
+        *(f"predictions/{role}.safetensors" for role in ROLES),
         *(f"checkpoints/{role}/{name}.ckpt" for role in ROLES for name in ("best", "last")),
     ]
 )
+TIMED = ("train_seconds", "epoch_seconds")
 MEASURED = {
     "val/accuracy",
     "best_epoch",
@@ -42,6 +44,8 @@ MEASURED = {
     "parameters",
     "file_bytes",
     "latency_ms",
+    *TIMED,
+    "epochs",
 }
 
 
@@ -253,7 +257,7 @@ def test_teacher__checkpoint_of_another_network(finished: Path, tmp_path: Path) 
 
 def test_teacher__used_as_built(tmp_path: Path) -> None:
     tiny_run(tmp_path, *QUICK, "teacher.train=null")
-    assert set(metrics(tmp_path)["teacher"]) == MEASURED - {"val/accuracy", "best_epoch"}
+    assert set(metrics(tmp_path)["teacher"]) == MEASURED - {"val/accuracy", "best_epoch", "epochs", *TIMED}
 
 
 # Going on.
@@ -298,10 +302,11 @@ def contents(folder: Path) -> dict[str, Any]:
     """All that a run computed, without times and paths."""
     numbers = metrics(folder)
     roles = [role for role in ROLES if role in numbers]
-    found: dict[str, Any] = {role: rows(folder, role) for role in roles}
+    found: dict[str, Any] = {role: [row | {"seconds": ""} for row in rows(folder, role)] for role in roles}
     found |= {f"{role} weights": (folder / f"{role}.safetensors").read_bytes() for role in roles}
     for role in roles:
-        numbers[role].pop("latency_ms")
+        for name in ("latency_ms", *TIMED):
+            numbers[role].pop(name, None)
     last = checkpoint(folder / "checkpoints/student/last.ckpt")
     found["last"] = [last["epoch"], last["global_step"], repr(last["lr_schedulers"])]
     found["tensors"] = [v.tolist() for v in last["state_dict"].values()]
@@ -386,7 +391,8 @@ def test_ckpt_path__goes_on_in_a_new_folder(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(tmp_path / "rest", "student")] == ["2", "3"]
     assert (tmp_path / "rest/student.safetensors").read_bytes() == (tmp_path / "whole/student.safetensors").read_bytes()
     whole, rest = metrics(tmp_path / "whole")["student"], metrics(tmp_path / "rest")["student"]
-    assert whole | {"latency_ms": 0} == rest | {"latency_ms": 0}
+    changes = ("latency_ms", "epochs", *TIMED)
+    assert whole | dict.fromkeys(changes) == rest | dict.fromkeys(changes)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from lightning_distill.callbacks.best_and_last import BestAndLast
 from lightning_distill.callbacks.epoch_csv import EpochCsv
 from lightning_distill.callbacks.preflight import Preflight
 from lightning_distill.callbacks.sample_count import SampleCount
+from lightning_distill.callbacks.test_outputs import TestOutputs
 from lightning_distill.stop import Stop, StopRequested
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "SampleCount",
     "Stop",
     "StopRequested",
+    "TestOutputs",
 ]

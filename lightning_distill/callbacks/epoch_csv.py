@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 from lightning_distill.engine import pl
 from lightning_distill.files import replacing
 
-FIRST_COLUMNS = ("epoch", "step", "lr")
+FIRST_COLUMNS = ("epoch", "step", "lr", "seconds")
 
 
 class EpochCsv(pl.callbacks.Checkpoint):
-    """Writes ``epoch, step, lr`` and everything that was logged, one row per epoch, as soon as the epoch is over.
+    """Writes ``epoch, step, lr, seconds`` and everything that was logged, one row per epoch, as soon as it is over.
+
+    ``seconds`` is what the epoch took, validation included.
 
     A resumed run continues the file: rows of epochs that are repeated are replaced. It counts as a checkpoint callback
     for Lightning because those run last in an epoch, when everything has been logged.
@@ -26,6 +29,7 @@ class EpochCsv(pl.callbacks.Checkpoint):
         self.path = Path(path)
         self._rows: list[dict[str, str]] | None = None
         self._lr = ""
+        self._start = 0.0
 
     @property
     def state_key(self) -> str:
@@ -37,7 +41,11 @@ class EpochCsv(pl.callbacks.Checkpoint):
     def load_state_dict(self, state_dict: dict[str, str]) -> None:
         self._lr = state_dict["lr"]  # of an epoch that goes on in its middle
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()  # of an epoch that goes on in its middle, what is left of it
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
         self._lr = format(trainer.optimizers[0].param_groups[0]["lr"], ".6g") if trainer.optimizers else ""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,16 +53,14 @@ class EpochCsv(pl.callbacks.Checkpoint):
             known = self._read() if trainer.current_epoch > 0 else []
             self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
         logged = {name: format(float(value), ".6g") for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), "lr": self._lr, **logged}
+        place = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), "lr": self._lr}
+        row = {**place, "seconds": format(time.perf_counter() - self._start, ".6g"), **logged}
         self._rows = [*self._rows, row]
         if trainer.is_global_zero:
             self._write(self._rows)
 
     def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        return read_rows(self.path)
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         names = {name for row in rows for name in row}
@@ -63,3 +69,11 @@ class EpochCsv(pl.callbacks.Checkpoint):
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of such a file, by column; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

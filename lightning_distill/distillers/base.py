@@ -211,8 +211,8 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate("val", self.unpack_batch(batch))
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate("test", self.unpack_batch(batch))
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self._evaluate("test", self.unpack_batch(batch))
 
     def on_validation_epoch_end(self) -> None:
         self._log_stage("val")
@@ -229,13 +229,14 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
         """The logits to measure: the deployed ones under ``""``, those of :attr:`heads` under their names."""
         return {"": outputs.deployed}
 
-    def _evaluate(self, stage: str, batch: Batch) -> None:
+    def _evaluate(self, stage: str, batch: Batch) -> Tensor:
         outputs = self.read_student(batch.inputs)
         if batch.target is not None:
             self._note(stage, {"student_loss": self._student_loss(outputs, batch)}, batch)
             self._update_metrics(stage, outputs, batch)
         if self.distils and self.stage_metrics.measures_agreement:
             self.stage_metrics.update_agreement(stage, outputs.deployed, self.teacher_logits(batch))
+        return outputs.deployed
 
     def _note(self, stage: str, losses: Mapping[str, Tensor], batch: Batch) -> None:
         """Add losses to the means of the epoch: the student loss over the labels, the others over the samples."""

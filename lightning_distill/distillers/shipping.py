@@ -12,6 +12,9 @@ from lightning_distill import export, weights
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.holder import TeacherHolder
 
+# Of checkpoints; raised when an older package could no longer read what a newer one writes.
+FORMAT_VERSION = 1
+
 
 class ShipsStudent(TeacherHolder):
     """The part of a distiller that saves: the student alone, never the teacher or what training put around it."""
@@ -19,6 +22,17 @@ class ShipsStudent(TeacherHolder):
     @abstractmethod
     def deployable(self) -> nn.Module:
         """The student as it is shipped: from inputs to one tensor of logits. It shares the student's weights."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["format_version"] = FORMAT_VERSION
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        version = checkpoint.get("format_version", FORMAT_VERSION)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ValueError(
+                f"Expected a checkpoint of format_version {FORMAT_VERSION} or below, but got {version!r}: a newer "
+                "lightning-distill wrote it. Update the package."
+            )
 
     @property
     def example(self) -> Any:

@@ -76,6 +76,7 @@ class Plan:
         ckpt_path: A checkpoint from which the student's stage goes on.
         resumes: The folder holds an unfinished run: go on where it stopped.
         export: File name of the deployable student, ``.pt2`` or ``.onnx``; ``None`` writes none.
+        report: Draw the report at the end.
         command: What was typed to start the run.
         facts: Further scalars for ``metrics.json``.
     """
@@ -89,5 +90,6 @@ class Plan:
     ckpt_path: Path | None = None
     resumes: bool = False
     export: str | None = "student.pt2"
+    report: bool = True
     command: str = ""
     facts: Mapping[str, Scalar] = field(default_factory=dict)

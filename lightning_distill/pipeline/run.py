@@ -14,12 +14,11 @@ from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import Plan
 from lightning_distill.pipeline.preflight import preflight
+from lightning_distill.pipeline.report import report
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import make_teacher, teacher_stage
-from lightning_distill.report import final_table, median_latency_ms, verdict
 from lightning_distill.report.console import is_main_process, program, say
 from lightning_distill.report.folder import RunFolder, Scalar, write_text_atomically
-from lightning_distill.report.verdict import difference_error
 from lightning_distill.teachers import FrozenTeacher
 
 
@@ -48,7 +47,7 @@ def run(plan: Plan) -> float | None:
     if teacher is not None and plan.baseline:
         trained["baseline"] = _student("baseline", plan, teacher, done)
     trained["student"] = _student("student", plan, teacher, done)
-    return _report(plan, trained)
+    return report(plan, trained)
 
 
 def _teacher(plan: Plan, done: frozenset[str]) -> dict[str, BaseDistiller]:
@@ -107,50 +106,3 @@ def _resumable(role: str, folder: RunFolder) -> Iterator[None]:
 @pl.utilities.rank_zero_only
 def _write(folder: RunFolder, role: str, numbers: dict[str, Scalar]) -> None:
     folder.write(role, numbers)
-
-
-def _report(plan: Plan, trained: dict[str, BaseDistiller]) -> float | None:
-    """Add what needs all networks, say it, and write the deployable student last."""
-    student = trained["student"]
-    if is_main_process():
-        _measure(plan, trained)
-        metrics = plan.folder.read()
-        say(final_table(metrics))
-        say(_verdict(metrics))
-        if plan.export is not None:
-            student.cpu().save(plan.folder.path / plan.export)
-        plan.folder.write("run", {"finished": True})
-        say(f"Everything is in {plan.folder.path}")
-        best = metrics["student"].get("val/accuracy")
-        return float(best) if isinstance(best, (int, float)) else None
-    return None
-
-
-def _measure(plan: Plan, trained: dict[str, BaseDistiller]) -> None:
-    networks = {role: distiller.deployable().cpu() for role, distiller in trained.items()}
-    latencies = median_latency_ms(networks, trained["student"].example_input)
-    metrics = plan.folder.read()
-    for role, latency in latencies.items():
-        plan.folder.write(role, {**metrics[role], "latency_ms": round(latency, 6)})
-    plan.folder.write("run", {**plan.facts, **_difference(metrics)})
-
-
-def _difference(metrics: dict[str, dict[str, Scalar]]) -> dict[str, Scalar]:
-    """The distilled student's gain in test accuracy, and its standard error."""
-    student, baseline = _accuracy(metrics, "student"), _accuracy(metrics, "baseline")
-    samples = metrics["run"].get("test_samples")
-    if student is None or baseline is None or not isinstance(samples, int):
-        return {}
-    return {"gain": student - baseline, "gain_standard_error": difference_error(student, baseline, samples)}
-
-
-def _verdict(metrics: dict[str, dict[str, Scalar]]) -> str:
-    student, samples = _accuracy(metrics, "student"), metrics["run"].get("test_samples")
-    if student is None or not isinstance(samples, int):
-        return "There is no accuracy to compare."
-    return verdict(student, _accuracy(metrics, "baseline"), samples)
-
-
-def _accuracy(metrics: dict[str, dict[str, Scalar]], role: str) -> float | None:
-    value = metrics.get(role, {}).get("test/accuracy")
-    return float(value) if isinstance(value, (int, float)) else None

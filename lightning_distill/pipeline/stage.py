@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_distill.callbacks import BestAndLast, EpochCsv, Preflight, SampleCount, Stop
+from lightning_distill.callbacks import BestAndLast, EpochCsv, Preflight, SampleCount, Stop, TestOutputs
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import StagePlan
 from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder, Scalar
+from lightning_distill.report.predictions import save_predictions
+from lightning_distill.report.training_time import training_time
 
 
 class Stage:
@@ -32,6 +34,7 @@ class Stage:
         self.plan = plan
         self.folder = folder
         self._counter = SampleCount()
+        self._outputs = TestOutputs()
         self._trainer: pl.Trainer | None = None
 
     @property
@@ -54,7 +57,7 @@ class Stage:
         uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
         # Not by the test's `ckpt_path`: with it, a callback that averages weights puts the plain ones back.
         distiller.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
-        numbers = self.test(distiller)
+        numbers = self.test(distiller) | training_time(self.folder.csv(self.role))
         return {keeper.monitor: keeper.best_score, "best_epoch": keeper.best_epoch} | numbers
 
     def test(self, distiller: BaseDistiller) -> dict[str, Scalar]:
@@ -62,6 +65,7 @@ class Stage:
         values = self._run_test(distiller)
         if is_main_process():
             distiller.save_weights(self.folder.weights(self.role))
+            save_predictions(self._outputs.found, self.folder.predictions(self.role))
         return values | self._sizes(distiller)
 
     def agreement(self, distiller: BaseDistiller, teacher: nn.Module) -> dict[str, Scalar]:
@@ -82,7 +86,7 @@ class Stage:
         return {"parameters": parameters, "file_bytes": file.stat().st_size if file.exists() else None}
 
     def _make_trainer(self, callbacks: Sequence[pl.callbacks.Callback]) -> pl.Trainer:
-        self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter])
+        self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter, self._outputs])
         return self._trainer
 
 

@@ -18,7 +18,7 @@ from lightning_distill.report.folder import RunFolder, Scalar
 from lightning_distill.weights import load_weights, read_metadata, save_weights
 
 # Numbers of the training that a later run cannot measure again.
-KEPT = ("val/accuracy", "best_epoch")
+KEPT = ("val/accuracy", "best_epoch", "epochs", "train_seconds", "epoch_seconds")
 
 
 def cache_file(plan: TeacherPlan) -> Path | None:

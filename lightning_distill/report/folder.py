@@ -50,6 +50,20 @@ class RunFolder:
         """A role's numbers per epoch."""
         return self.path / f"{role}.csv"
 
+    def predictions(self, role: str) -> Path:
+        """What a role's network said about the test samples."""
+        return self.path / "predictions" / f"{role}.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the page's figures as PNG."""
+        return self.path / "report"
+
     def checkpoints(self, role: str) -> Path:
         """The folder of a role's checkpoints."""
         return self.path / "checkpoints" / role

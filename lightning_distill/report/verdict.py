@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+from lightning_distill.report.folder import Scalar
 
 
 def difference_error(first: float, second: float, samples: int) -> float:
@@ -37,3 +40,26 @@ def verdict(student: float, baseline: float | None, samples: int) -> str:
         f"samples (standard error {error:.1f}).\n"
         "One run with one seed is no evidence; compare several: -m seed=0,1,2,3,4"
     )
+
+
+def verdict_of(metrics: Mapping[str, Mapping[str, Scalar]]) -> str:
+    """:func:`verdict` for what ``metrics.json`` holds."""
+    student, baseline = (_accuracy(metrics, role) for role in ("student", "baseline"))
+    samples = metrics.get("run", {}).get("test_samples")
+    if student is None or not isinstance(samples, int):
+        return "There is no accuracy to compare."
+    return verdict(student, baseline, samples)
+
+
+def gain_of(metrics: Mapping[str, Mapping[str, Scalar]]) -> dict[str, Scalar]:
+    """The distilled student's ``gain`` in test accuracy and its ``gain_standard_error``, where both are known."""
+    student, baseline = (_accuracy(metrics, role) for role in ("student", "baseline"))
+    samples = metrics.get("run", {}).get("test_samples")
+    if student is None or baseline is None or not isinstance(samples, int):
+        return {}
+    return {"gain": student - baseline, "gain_standard_error": difference_error(student, baseline, samples)}
+
+
+def _accuracy(metrics: Mapping[str, Mapping[str, Scalar]], role: str) -> float | None:
+    value = metrics.get(role, {}).get("test/accuracy")
+    return float(value) if isinstance(value, (int, float)) else None

@@ -121,13 +121,13 @@ def test_csv__columns_grow_and_repeated_epochs_are_replaced(tmp_path: Path) -> N
     path = tmp_path / "stage.csv"
     path.write_text("epoch,step,lr,old\n0,3,0.5,1\n1,6,0.5,2\n")
     fit([0.9], EpochCsv(path), BestAndLast(tmp_path))
-    assert path.read_text().splitlines()[0] == "epoch,step,lr,train/loss,val/accuracy"  # a new run
+    assert path.read_text().splitlines()[0] == "epoch,step,lr,seconds,train/loss,val/accuracy"  # a new run
     path.write_text("epoch,step,lr,old\n0,3,0.5,1\n1,6,0.5,2\n")
     resume([0.9, 0.1], tmp_path / "last.ckpt", EpochCsv(path), BestAndLast(tmp_path))
     header, zero, one = path.read_text().splitlines()
-    assert header == "epoch,step,lr,old,train/loss,val/accuracy"
-    assert zero == "0,3,0.5,1,,"
-    assert one.startswith("1,6,0.5,,")
+    assert header == "epoch,step,lr,seconds,old,train/loss,val/accuracy"
+    assert zero == "0,3,0.5,,1,,"
+    assert one.startswith("1,6,0.5,0.")
     assert one.endswith(",0.1")
 
 

@@ -49,6 +49,12 @@ def test_cli__sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert called(monkeypatch, "-m", *options, "seed=0,1", "alpha=0.1,0.5") == 0
     runs = [json.loads(path.read_text())["run"] for path in sorted((tmp_path / "sweep").glob("*/metrics.json"))]
     assert [(run["seed"], run["alpha"]) for run in runs] == [(0, 0.1), (0, 0.5), (1, 0.1), (1, 0.5)]
+    assert "alpha=0.1,0.5" in runs[0]["command"]
+    verdict = json.loads((tmp_path / "sweep/verdict.json").read_text())
+    assert [(setting["label"], setting["seeds"]) for setting in verdict["settings"]] == [
+        ("alpha=0.1", [0, 1]),
+        ("alpha=0.5", [0, 1]),
+    ]
 
 
 def test_cli__sweep_with_several_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
+# The folder of a run that is resumed, or the one for a new run; read by conf/hydra/default.yaml.
+OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new, replace=True)
 
 
 def conf_folder(package: Path = PACKAGE) -> Path:

@@ -11,14 +11,12 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lightning_distill.cli.answers import answered
 from lightning_distill.cli.conf import conf_folder, typed
 
 CONF = conf_folder()
-# The folder of a run that is resumed, or the one for a new run; read by conf/hydra/default.yaml.
-OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new, replace=True)
 _typed: list[str] = []  # the command line, before it was put in Hydra's words
 
 

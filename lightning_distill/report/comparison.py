@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from lightning_distill.report.contents import Contents
 from lightning_distill.report.html import Html, table, tag
 from lightning_distill.report.latency import Latency
+from lightning_distill.report.quality import Quality
 from lightning_distill.report.table import MISSING, file_size
 
 Show = Callable[[float], str]
@@ -61,8 +62,14 @@ def _other_metrics(contents: Contents) -> Iterator[list[str]]:
     """Whatever else was measured on the test split: a task's own metrics, and the heads of two-headed students."""
     known = {"test/accuracy", *(["test/teacher_agreement"] if contents.quality else [])}
     names = {name for role in contents.roles for name in contents.metrics[role] if name.startswith("test/")} - known
+    if all(_same(contents.number(r, "test/student_loss"), contents.quality.get(r)) for r in contents.roles):
+        names -= {"test/student_loss"}  # the negative log likelihood once more
     for name in sorted(names):
         yield _metric(contents, name.removeprefix("test/").replace("_", " "), name, "{:.4f}".format)
+
+
+def _same(loss: float | None, quality: Quality | None) -> bool:
+    return loss is not None and quality is not None and abs(loss - quality.nll) < 1e-4
 
 
 def _shown(value: float | None, show: Show) -> str:

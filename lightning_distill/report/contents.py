@@ -20,6 +20,7 @@ from lightning_distill.report.quality import Quality, measure_quality
 from lightning_distill.report.samples import disagreements, find_inputs, spread_by_certainty
 
 BATCH_SIZES = (1, 64)
+REPEATS = 100
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _latencies(networks: Mapping[str, nn.Module], example_input: Any) -> dict[tu
     for device in devices:
         placed = {role: copy.deepcopy(network).to(device) for role, network in networks.items()}
         for size in BATCH_SIZES:
-            found[(device, size)] = measure_latency(placed, example_input, size, budget_s=1.0, least=5)
+            found[(device, size)] = measure_latency(placed, example_input, size, repeats=REPEATS, budget_s=1.0, least=5)
     return found
 
 

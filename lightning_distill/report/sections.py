@@ -62,7 +62,7 @@ def _numbers(contents: Contents) -> Html:
 def _calibration(contents: Contents) -> Html:
     if not contents.predictions:
         return Html("")
-    folder, answers = contents.folder, contents.predictions
+    folder, answers = contents.folder.figures, contents.predictions
     said = (
         "Accuracy over confidence, in 15 bins. On the dashed line a network is as sure as it is right; below it, it is "
         "too sure."
@@ -81,7 +81,7 @@ def _calibration(contents: Contents) -> Html:
 
 
 def _classes(contents: Contents) -> Html:
-    folder, answers, names = contents.folder, contents.predictions, contents.class_names
+    folder, answers, names = contents.folder.figures, contents.predictions, contents.class_names
     drawn = []
     if {"teacher", "student"} <= answers.keys():
         said = "By true class: how often baseline and student choose what the teacher chooses."
@@ -102,7 +102,9 @@ def _curves(contents: Contents) -> Html:
     drawn = []
     for name, drawing in figures.curve_figures(contents.rows, best):
         file = "curve_" + re.sub(r"\W+", "_", name)
-        drawn.append(draw(contents.folder, file, f"{name.replace('_', ' ')} by epoch.", lambda ready=drawing: ready))
+        drawn.append(
+            draw(contents.folder.figures, file, f"{name.replace('_', ' ')} by epoch.", lambda ready=drawing: ready)
+        )
     said = "Training is drawn solid, validation dashed; a dot marks the epoch that counts."
     return section("Curves", tag("p", said, class_="muted"), tag("div", *drawn, class_="figures"))
 
@@ -156,7 +158,7 @@ def _softened(contents: Contents) -> Html:
         logits = {role: answers[role].logits[row] for role in ("teacher", "student")}
         said = f"Test sample {row}, label {names[target]}."
         arguments = (logits, target, temperature, names)
-        shown = draw(contents.folder, f"softened_{row}", said, figures.softened_figure, *arguments)
+        shown = draw(contents.folder.figures, f"softened_{row}", said, figures.softened_figure, *arguments)
         picture = _picture(contents, row)
         drawn.append(tag("div", picture, shown, class_="softened") if picture else shown)
     text = (

@@ -1,9 +1,7 @@
-"""Runs with several seeds in one table: ``python -m lightning_distill.report.summary multirun/<day>/<time>``."""
+"""The verdict over seeds and settings: ``python report.py runs=multirun/<day>/<time>``."""
 
 from __future__ import annotations
 
-import math
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,105 +10,159 @@ from pathlib import Path
 from rich.table import Table
 
 from lightning_distill.report.console import say
-from lightning_distill.report.folder import ROLES, RunFolder, Scalar
+from lightning_distill.report.folder import ROLES
+from lightning_distill.report.settings import Run, Setting, group_by_setting, read_runs
+from lightning_distill.report.statistics import Comparison, Estimate, compare, estimate
 
 ACCURACY = "test/accuracy"
-Metrics = dict[str, dict[str, Scalar]]
+SELECTED_BY = "val/accuracy"
+NOT_MEASURED = "–"  # noqa: RUF001
+USAGE = """usage: lightning-distill-report FOLDER ...     (in a checkout: python report.py runs=FOLDER)
+
+Tell from finished runs whether distillation helped: mean, deviation and interval over seeds, a paired test against
+the baseline, the best alpha and temperature by validation accuracy, and accuracy against latency and size. Runs that
+differ in their seed only form one setting. Writes verdict.html, verdict.json, pareto.png and, where alpha or
+temperature vary, alpha_temperature.png into the first FOLDER.
+
+  FOLDER            of runs, at any depth: multirun/<day>/<time>
+  runs=A,B          the same, as the training's options are written
+  --help            this text"""
 
 
 @dataclass(frozen=True)
-class Gain:
-    """What distillation added to the test accuracy, over runs that differ in their seed only.
+class Summary:
+    """Settings with what their runs tell.
 
     Attributes:
-        mean: Mean over runs of student minus baseline, each pair with the same seed.
-        standard_error: Of that mean.
-        runs: How many.
+        settings: One per set of runs that differ in their seed only.
+        comparisons: Of student and baseline, by setting.
+        best: Index of the setting with the best mean validation accuracy; ``None`` if that is not known.
+        notes: What a reader should know about the numbers.
     """
 
-    mean: float
-    standard_error: float
-    runs: int
-
-    @property
-    def text(self) -> str:
-        """One sentence: whether the mean is more than two standard errors away from zero."""
-        points, error = 100 * self.mean, 100 * self.standard_error
-        if abs(points) <= 2 * error:
-            said = "no difference that these runs can show"
-        else:
-            said = "distillation helped" if points > 0 else "distillation did harm"
-        return f"{points:+.1f} points over {self.runs} seeds, standard error {error:.1f}: {said}."
+    settings: Sequence[Setting]
+    comparisons: Sequence[Comparison]
+    best: int | None
+    notes: Sequence[str]
 
 
-def gain(runs: Sequence[Metrics]) -> Gain | None:
-    """The paired difference of student and baseline; ``None`` with fewer than two runs that have both.
-
-    Example:
-        >>> def run(baseline, student):
-        ...     return {"baseline": {"test/accuracy": baseline}, "student": {"test/accuracy": student}}
-        >>> gain([run(0.80, 0.84), run(0.78, 0.84), run(0.79, 0.81)]).text
-        '+4.0 points over 3 seeds, standard error 1.2: distillation helped.'
-    """
-    pairs = [[_number(run, role) for role in ("baseline", "student")] for run in runs]
-    differences = [student - alone for alone, student in pairs if alone is not None and student is not None]
-    if len(differences) < 2:
-        return None
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return Gain(statistics.mean(differences), error, len(differences))
+def summarize(runs: Sequence[Run]) -> Summary:
+    """Compare student and baseline in every setting, and choose the best setting by validation, not by test."""
+    settings = group_by_setting(runs)
+    pairs = [_pairs(setting) for setting in settings]
+    tested = max(1, sum(len(own) > 1 for own, _ in pairs))
+    comparisons = [compare(own, alone, tested) for own, alone in pairs]
+    means = [estimate(values).mean if (values := s.values("student", SELECTED_BY)) else None for s in settings]
+    known = [index for index, mean in enumerate(means) if mean is not None]
+    best = max(known, key=lambda index: means[index] or 0.0) if known else None
+    return Summary(settings, comparisons, best, list(_notes(settings)))
 
 
-def summary_table(runs: Sequence[Metrics]) -> Table:
-    """Mean and standard deviation of the test accuracy by role."""
-    table = Table(title=f"Test accuracy over {len(runs)} runs", title_justify="left")
-    for header in ("", "mean", "standard deviation", "runs"):
+def _pairs(setting: Setting) -> tuple[list[float], list[float]]:
+    found = [(run.number("student", ACCURACY), run.number("baseline", ACCURACY)) for run in setting.runs]
+    pairs = [(own, alone) for own, alone in found if own is not None and alone is not None]
+    return [own for own, _ in pairs], [alone for _, alone in pairs]
+
+
+def _notes(settings: Sequence[Setting]) -> list[str]:
+    notes = ["Test accuracy is of the epoch with the best validation accuracy, not of the last one."]
+    runs = [run for setting in settings for run in setting.runs]
+    unequal = [run for run in runs if _unequal_budget(run)]
+    if unequal:
+        notes.append(
+            f"In {len(unequal)} of {len(runs)} runs, student and baseline were trained for different numbers of "
+            "epochs, as early stopping leaves it: part of a difference may be the budget's."
+        )
+    if len(settings) > 1:
+        notes.append(
+            "The best setting was chosen by validation accuracy. Compare it with the baseline on seeds that took no "
+            "part in the choice."
+        )
+    if len({run.number("run", "test_samples") for run in runs}) > 1:
+        notes.append("Not all runs were tested on the same number of samples.")
+    return notes
+
+
+def _unequal_budget(run: Run) -> bool:
+    own, alone = run.number("student", "epochs"), run.number("baseline", "epochs")
+    return own is not None and alone is not None and own != alone
+
+
+def summary_table(setting: Setting) -> Table:
+    """Mean, standard deviation and confidence interval of the test accuracy by role."""
+    title = f"Test accuracy over {len(setting.runs)} run{'s' if len(setting.runs) > 1 else ''}"
+    table = Table(title=f"{title}: {setting.label}" if setting.label else title, title_justify="left")
+    for header in ("", "mean", "standard deviation", "95 % interval of the mean", "runs"):
         table.add_column(header, justify="right" if header else "left")
     for role in ROLES:
-        values = [value for run in runs if (value := _number(run, role)) is not None]
+        values = setting.values(role, ACCURACY)
         if values:
-            spread = f"{statistics.stdev(values):.2%}" if len(values) > 1 else "–"  # noqa: RUF001
-            table.add_row(role, f"{statistics.mean(values):.2%}", spread, str(len(values)))
+            table.add_row(role, *estimate_cells(estimate(values)))
     return table
 
 
-def read_runs(folder: Path) -> list[Metrics]:
-    """``metrics.json`` of every run below ``folder``.
+def estimate_cells(found: Estimate) -> tuple[str, str, str, str]:
+    """An estimate of a share, in words."""
+    spread = NOT_MEASURED if found.deviation is None else f"{found.deviation:.2%}"
+    known = found.low is not None and found.high is not None
+    interval = f"{found.low:.2%} to {found.high:.2%}" if known else NOT_MEASURED
+    return f"{found.mean:.2%}", spread, interval, str(found.count)
+
+
+def print_summary(summary: Summary) -> None:
+    """Say it on the terminal."""
+    for setting, comparison in zip(summary.settings, summary.comparisons, strict=True):
+        say(summary_table(setting))
+        say(f"{comparison.judgement}: {comparison.reason}\n")
+    if summary.best is not None and len(summary.settings) > 1:
+        best = summary.settings[summary.best]
+        mean = estimate(best.values("student", SELECTED_BY)).mean
+        say(f"Best by validation accuracy ({mean:.2%}): {best.label}")
+    for note in summary.notes:
+        say(note)
+
+
+def folders(arguments: Sequence[str]) -> list[Path]:
+    """The folders that were named, as they are or as ``runs=A,B``.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If the runs differ in more than their seed.
+        ValueError: If something else was typed.
+        FileNotFoundError: If there is no such folder.
     """
-    runs = [RunFolder(file.parent).read() for file in sorted(folder.rglob("metrics.json"))]
-    if not runs:
-        raise FileNotFoundError(f"Expected {folder} to hold runs, but there is no metrics.json below it.")
-    settings = {tuple(run.get("run", {}).get(name) for name in ("alpha", "temperature")) for run in runs}
-    if len(settings) > 1:
-        raise ValueError(
-            f"Expected the runs in {folder} to differ in their seed only, but they have {len(settings)} pairs of alpha "
-            "and temperature. Name a folder whose runs belong together."
-        )
-    return runs
+    found = []
+    for argument in arguments:
+        name, given, value = argument.partition("=")
+        if argument.startswith("-") or (given and name != "runs"):
+            raise ValueError(f"Expected folders of runs, or runs=FOLDER, but got {argument!r}.")
+        found += [Path(part) for part in (value if given else argument).split(",") if part]
+    missing = [path for path in found if not path.is_dir()]
+    if missing:
+        raise FileNotFoundError(f"Expected {missing[0]} to be a folder of runs, but there is no such folder.")
+    return found
 
 
-def _number(run: Metrics, role: str) -> float | None:
-    value = run.get(role, {}).get(ACCURACY)
-    return float(value) if isinstance(value, (int, float)) else None
+def report_on(paths: Sequence[Path], quiet: bool = False) -> Summary:
+    """Read the runs, say what they tell, and write page, numbers and plots into the first folder."""
+    from lightning_distill.report.summary_page import write_summary
+
+    summary = summarize(read_runs(paths))
+    if not quiet:
+        print_summary(summary)
+    write_summary(summary, paths[0])
+    say(f"The verdict is in {paths[0] / 'verdict.html'}")
+    return summary
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the summary of the runs in the folder that is named. Returns the exit code."""
-    if len(arguments) != 1:
-        say("usage: python -m lightning_distill.report.summary FOLDER")
-        return 2
+    """Report on the folders that are named. Returns the exit code."""
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        say(USAGE)
+        return 0 if arguments else 2
     try:
-        runs = read_runs(Path(arguments[0]))
+        report_on(folders(arguments))
     except (FileNotFoundError, ValueError) as error:
-        say(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    say(summary_table(runs))
-    found = gain(runs)
-    if found is not None:
-        say(found.text)
     return 0
 
 

@@ -43,6 +43,7 @@ def curve_figures(rows: Mapping[str, Rows], best: Mapping[str, int]) -> Iterator
             continue
         if min(values) > 0 and max(values) > 30 * min(values):
             axes.set_yscale("log")
+            axes.minorticks_off()
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(figure)
         yield name, figure

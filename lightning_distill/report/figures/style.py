@@ -39,6 +39,13 @@ def add_legend(figure: Figure, columns: int = 3) -> None:
     figure.legend(frameon=False, labelcolor=TEXT, fontsize=9, ncols=columns, loc="outside lower center")
 
 
+def laid_out(figure: Figure) -> Figure:
+    """The figure with everything in its place, found once and not again for every file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
 def as_png(figure: Figure) -> bytes:
     """The figure on white."""
     file = io.BytesIO()

@@ -103,6 +103,7 @@ def _stage(config: DictConfig, data: pl.LightningDataModule) -> StagePlan:
         data=data,
         seed=config.seed,
         checkpoints=plain_values(config.checkpoints),
+        nonfinite={name: config[name] for name in ("on_nonfinite", "max_skipped")},
     )
 
 
@@ -142,6 +143,7 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
             data=data,
             seed=teacher.seed,
             checkpoints=plain_values(config.checkpoints),
+            nonfinite={name: config[name] for name in ("on_nonfinite", "max_skipped")},
         ),
         train=trains,
         checkpoint=as_path(teacher.checkpoint),

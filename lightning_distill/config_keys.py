@@ -28,6 +28,8 @@ RUN_KEYS = (
     "student_drop_head",
     "trust_config",
     "resume",
+    "on_nonfinite",
+    "max_skipped",
     "export",
     "report",
     "teacher_cache",

@@ -3,6 +3,7 @@
 from lightning_distill.callbacks.atomic_io import AtomicCheckpointIO
 from lightning_distill.callbacks.best_and_last import BestAndLast
 from lightning_distill.callbacks.epoch_csv import EpochCsv
+from lightning_distill.callbacks.nonfinite import NonFinite
 from lightning_distill.callbacks.preflight import Preflight
 from lightning_distill.callbacks.sample_count import SampleCount
 from lightning_distill.callbacks.test_outputs import TestOutputs
@@ -12,6 +13,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BestAndLast",
     "EpochCsv",
+    "NonFinite",
     "Preflight",
     "SampleCount",
     "Stop",

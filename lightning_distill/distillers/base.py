@@ -119,6 +119,7 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
         check_not_metrics(terms or {}, self.stage_metrics.names("train"))
         self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
         self._scheduled_weights: dict[str, float] = {}
+        self.latest_losses: dict[str, Tensor] = {}  # of the last training step, for callbacks
         plain = {"alpha": alpha, "distillation_weight": distillation_weight, "teacher_agreement": teacher_agreement}
         self.save_hyperparameters({name: value for name, value in plain.items() if isinstance(value, PLAIN)})
         if example_input is not None:
@@ -155,7 +156,8 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
         weights = self.loss_weights()
         total = weighted_sum(losses, weights)
         parts = {name: loss.detach() for name, loss in losses.items()}
-        self._note_step({"loss": total.detach(), **parts}, weights, batch)
+        self.latest_losses = {"loss": total.detach(), **parts}
+        self._note_step(self.latest_losses, weights, batch)
         return {"loss": total, **parts}
 
     def on_train_epoch_end(self) -> None:

@@ -26,6 +26,7 @@ class StagePlan:
         seed: Set before the network is made and again before training, so that two stages with the same seed start
             from the same weights and see the same batches.
         checkpoints: When :class:`~lightning_distill.callbacks.BestAndLast` writes a checkpoint within an epoch.
+        nonfinite: What :class:`~lightning_distill.callbacks.NonFinite` does about NaN and infinity.
     """
 
     distiller: Callable[[nn.Module, nn.Module | None], BaseDistiller]
@@ -33,6 +34,7 @@ class StagePlan:
     data: pl.LightningDataModule
     seed: int = 0
     checkpoints: Mapping[str, Any] = field(default_factory=dict)
+    nonfinite: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_distill.callbacks import BestAndLast, EpochCsv, Preflight, SampleCount, Stop, TestOutputs
+from lightning_distill.callbacks import BestAndLast, EpochCsv, NonFinite, Preflight, SampleCount, Stop, TestOutputs
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import StagePlan
@@ -51,7 +51,9 @@ class Stage:
         """Train, go back to the best epoch, test, and write the weights. Returns the numbers."""
         keeper = BestAndLast(self.folder.checkpoints(self.role), stop=Stop(), **self.plan.checkpoints)
         # In this order: the checkpoint closes an epoch, and all else about it is on disk by then.
-        trainer = self._make_trainer([Preflight(self.role), EpochCsv(self.folder.csv(self.role)), keeper])
+        trainer = self._make_trainer(
+            [Preflight(self.role), NonFinite(**self.plan.nonfinite), EpochCsv(self.folder.csv(self.role)), keeper]
+        )
         pl.seed_everything(self.plan.seed, workers=True, verbose=False)
         resumed = None if ckpt_path is None else str(ckpt_path)
         uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)

@@ -19,6 +19,7 @@ LAYERS = (
         "data",
         "dry_run",
         "export",
+        "memory_format",
         "metrics",
         "models",
         "optim",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,11 @@ class CachedTeacher(FrozenTeacher):
         """The live teacher's options."""
         return self.live.options
 
+    @property
+    def applied(self) -> dict[str, str]:
+        """What the live teacher did to be cheaper, when it was last asked."""
+        return self.live.applied
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The live teacher's output."""
         self._looked_up = None
@@ -107,6 +112,9 @@ class CachedTeacher(FrozenTeacher):
         """The live teacher's answer."""
         self._looked_up = None
         return self.live.answer_example(example_input)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        return nn.Module._apply(self, fn, recurse)  # type: ignore[no-untyped-call] # the live teacher has its own
 
     def _fetch(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Fields of the samples that were looked up last, on their device, in the precision of the store."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_distill.dry_run import dry_run, map_tensors
+from lightning_distill.teachers.acceleration import FELL_BACK, Acceleration, ForwardCopy
 from lightning_distill.teachers.class_map import ClassMap
 from lightning_distill.teachers.own_input import Numbers, OwnInput
-from lightning_distill.types import Batch, as_logits, batch_size_of, call_model
+from lightning_distill.teachers.state import state_of
+from lightning_distill.types import Batch, as_logits, batch_size_of
+
+LOG = logging.getLogger(__name__)
 
 
 class FrozenTeacher(nn.Module):
@@ -21,6 +27,8 @@ class FrozenTeacher(nn.Module):
       dropout stays off and BatchNorm statistics stay as they are, bit for bit.
     * ``requires_grad_()`` has no effect, and the forward pass builds no graph.
     * ``copy.deepcopy`` returns the teacher itself: averaged copies of a student share one teacher.
+    * What runs may be a cheaper copy that is derived from it: BatchNorm folded, channels last, in another precision,
+      compiled. ``model`` itself is never changed; it runs as it is while anybody has a hook on one of its layers.
     * It may differ from the student: in what it sees (``mean``, ``std``, ``size``), and in its classes (``class_map``).
 
     Args:
@@ -38,6 +46,13 @@ class FrozenTeacher(nn.Module):
             :class:`~lightning_distill.teachers.class_map.ClassMap`.
         class_dim: The dimension of the output that holds the classes, for ``class_map``.
         multi_label: The outputs are yes-or-no questions of their own (sigmoids), for ``class_map``.
+        fold_batchnorm: Make BatchNorm part of the layer before it, where the answers stay the same within 5e-6 (of the
+            largest logit, in float32); ``False`` keeps every bit. See
+            :class:`~lightning_distill.teachers.acceleration.Acceleration` for this and the next three.
+        memory_format: ``"auto"`` (channels last for convolutional networks, if ``fold_batchnorm``),
+            ``"channels_last"`` or ``"preserve"``.
+        precision: ``"inherit"`` follows the Trainer; ``"bf16"``, ``"fp16"`` or ``"fp32"`` whatever that does.
+        compile: ``torch.compile`` what runs; a mapping holds arguments for that.
         example_input: A small batch of the teacher's own inputs, where batches carry a ``teacher_input`` that differs
             in kind from the student's input: shapes are checked with it.
 
@@ -68,6 +83,10 @@ class FrozenTeacher(nn.Module):
         class_map: Sequence[int] | Mapping[int, int | Sequence[int]] | Tensor | None = None,
         class_dim: int = 1,
         multi_label: bool = False,
+        fold_batchnorm: bool = True,
+        memory_format: str = "auto",
+        precision: str = "inherit",
+        compile: bool | Mapping[str, Any] = False,
         example_input: Any = None,
     ) -> None:
         super().__init__()
@@ -77,8 +96,18 @@ class FrozenTeacher(nn.Module):
         self.example_input = example_input
         self._own_input = OwnInput(mean, std, data_mean, data_std, size)
         self._class_map = None if class_map is None else ClassMap(class_map, class_dim, multi_label)
+        self._acceleration = Acceleration(fold_batchnorm, memory_format, precision, compile)
+        self._copy: tuple[tuple[int, ...], ForwardCopy] | None = None
+        self._applied: dict[str, str] = {}
+        self._example: Any = None
+        self._said = False
         self.requires_grad_(False)
         self.train()
+
+    @property
+    def applied(self) -> dict[str, str]:
+        """What the last pass did to be cheaper: plain values under the names of the arguments; empty before it."""
+        return dict(self._applied)
 
     def train(self, mode: bool = True) -> FrozenTeacher:
         """Stay in eval mode; ``mode`` is ignored."""
@@ -96,15 +125,7 @@ class FrozenTeacher(nn.Module):
             own: The inputs are the teacher's own: they are neither resized nor normalised.
             named: The same keyword arguments, given as such.
         """
-        inputs = named or inputs
-        if any(module.training for module in self.model.modules()):
-            self.train()
-        # Not inference_mode: losses such as the mean squared error save the teacher's side for their backward pass,
-        # and tensors made in inference mode cannot be saved.
-        with torch.no_grad():
-            inputs = inputs if own else self._own_input(inputs)
-            output = call_model(self.model, self._in_own_precision(inputs))
-            return output if self._class_map is None else self._class_map(as_logits(output, "teacher"))
+        return self._answer(named or inputs, own)
 
     def answer(self, batch: Batch, epoch: int | None = None) -> Any:
         """The raw output for a batch: from its ``teacher_input``, as it is, or from its inputs.
@@ -117,12 +138,15 @@ class FrozenTeacher(nn.Module):
         return self(batch.inputs) if batch.teacher_input is None else self(batch.teacher_input, own=True)
 
     def answer_example(self, example_input: Any) -> Any:
-        """The raw output for as many samples of the teacher's own example, or for the student's where it has none."""
-        if self.example_input is None:
-            return dry_run(self, example_input, lambda teacher, inputs: teacher(inputs))
-        size = batch_size_of(example_input)
-        own = map_tensors(self.example_input, lambda t: t[torch.arange(size, device=t.device) % len(t)])
-        return dry_run(self, own, lambda teacher, inputs: teacher(inputs, own=True))
+        """The raw output for as many samples of the teacher's own example, or for the student's where it has none.
+
+        The original network gives it: device and precision may not be final yet.
+        """
+        own = self.example_input is not None
+        if own:
+            size = batch_size_of(example_input)
+            example_input = map_tensors(self.example_input, lambda t: t[torch.arange(size, device=t.device) % len(t)])
+        return dry_run(self, example_input, lambda _, inputs: self._answer(inputs, own, derived=False))
 
     def recall(self, paths: Sequence[str]) -> dict[str, Tensor] | None:
         """Features by path that came with the last answer; ``None`` where they are to be tapped, as here."""
@@ -133,14 +157,61 @@ class FrozenTeacher(nn.Module):
         """What decides an answer beside the network: plain values, for fingerprints."""
         own, mapped = self._own_input, self._class_map
         classes = None if mapped is None else (mapped.groups, mapped.class_dim, mapped.multi_label)
-        return {"size": own.size, "shift": own.shift, "scale": own.scale, "class_map": classes}
+        precision = self._acceleration.precision
+        return {"size": own.size, "shift": own.shift, "scale": own.scale, "class_map": classes, "precision": precision}
 
-    def _in_own_precision(self, inputs: Any) -> Any:
-        """Floating-point inputs in the precision of the parameters: a float64 student may ask a float32 teacher."""
-        parameter = next((p for p in self.model.parameters() if p.is_floating_point()), None)
-        if parameter is None or torch.is_autocast_enabled(parameter.device.type):
-            return inputs
-        return map_tensors(inputs, lambda t: t.to(parameter.dtype) if t.is_floating_point() else t)
+    def _answer(self, inputs: Any, own: bool, derived: bool = True) -> Any:
+        # Not inference_mode: losses such as the mean squared error save the teacher's side for their backward pass,
+        # and tensors made in inference mode cannot be saved.
+        with torch.no_grad():
+            inputs = inputs if own else self._own_input(inputs)
+            output = self._forward_copy(inputs, derived)(inputs)
+            return output if self._class_map is None else self._class_map(as_logits(output, "teacher"))
+
+    def _forward_copy(self, inputs: Any, derived: bool) -> ForwardCopy:
+        """What answers: a copy derived from the network as it is now, or itself where its inner layers are read."""
+        if torch.compiler.is_compiling():
+            return self._acceleration.original(self.model)
+        state = state_of(self.model)
+        if state.training:
+            self.train()
+        if self._example is None and self._acceleration.fold_batchnorm:
+            # Once, so that a run that is resumed decides by the same samples.
+            self._example = map_tensors(inputs, lambda t: t[:2].detach().cpu().clone())
+        if state.hooked or not derived:
+            copy = self._acceleration.original(self.model)
+        elif self._copy is not None and self._copy[0] == state.stamp:
+            copy = self._copy[1]
+        else:
+            copy = self._derive(state.stamp)
+        self._applied = copy.applied
+        return copy
+
+    def _derive(self, stamp: tuple[int, ...]) -> ForwardCopy:
+        self._copy = None  # first, so that its memory is free
+        copy = self._acceleration.derive(self.model, self._example)
+        reason = copy.applied["fold_batchnorm"]
+        if reason.startswith(FELL_BACK) and not self._said:
+            self._said = True
+            LOG.warning("The teacher's BatchNorms are not folded: %s. It runs as it is.", reason)
+        self._copy = stamp, copy
+        return copy
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Follow moves and casts; with a precision of its own, moves only."""
+        self._copy = None
+        only_move = self._acceleration.dtype is not None
+        return super()._apply(partial(_moved, fn) if only_move else fn, recurse)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTeacher:
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Derived again where it arrives: compiled code cannot travel, and the rest need not.
+        return {name: None if name == "_copy" else value for name, value in self.__dict__.items()}
+
+
+def _moved(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """``fn(tensor)`` in the precision of ``tensor``, not rounded on the way."""
+    moved = fn(tensor)
+    return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)

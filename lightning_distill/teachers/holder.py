@@ -41,7 +41,7 @@ class HoldsTeacher(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         module = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self._slot.owned and self._slot.teacher is not None:
-            self._slot.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            self._slot.teacher._apply(fn, recurse)
         return module
 
 

@@ -47,10 +47,11 @@ def fit(kind: str, *callbacks: pl.Callback, **options: Any) -> Distiller:
         student, nn.Linear(4, 3), distillation_loss=Faulty(kind), optimizer=partial(torch.optim.AdamW, lr=0.1)
     )
     trainer = pl.Trainer(
-        **{"accelerator": "cpu", "max_epochs": 2, "logger": False, "enable_checkpointing": True} | options,
+        **{"accelerator": "cpu", "max_epochs": 2, "logger": False} | options,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
+        enable_checkpointing=any(isinstance(callback, BestAndLast) for callback in callbacks),
     )
     trainer.fit(module, datamodule=data())
     return module
@@ -133,7 +134,12 @@ def test_a_module_of_ones_own__is_watched_by_its_total() -> None:
 
     module = Plain()
     trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False, callbacks=[NonFinite()]
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        callbacks=[NonFinite()],
     )
     with pytest.raises(ValueError, match=r"in `loss`, `gradient` for batch 2 of epoch 0 \(sample ids"):
         trainer.fit(module, data().train_dataloader())

@@ -47,7 +47,7 @@ GROUPS = (
     "checkpoints",
 )
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
-CHOICES = ("loss", "mixing", "terms", "experiment", "debug", "sweep")
+CHOICES = ("augment", "loss", "mixing", "terms", "experiment", "debug", "sweep")
 # Under `teacher`: which weights to load, and whether they say what their images are.
 LOADING = ("submodule", "drop_head", "run", "run_role", "preprocessing")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
@@ -91,6 +91,12 @@ def check_keys(config: Node) -> None:
         full = _join(path, key)
         if key in GIVEN.get(path, ()):
             raise ValueError(f"Expected no `{full}`: this argument is passed by the run itself. Leave it out.")
+        if full == "data.augment":
+            kind = str(_value(config.get("data"), "_target_")).rpartition(".")[2]
+            raise ValueError(
+                f"Expected no `augment`, since {kind} takes none: it serves no images, or augments them itself. Leave "
+                "`augment` out: augment=none"
+            )
         raise ValueError(unknown_key(full, config))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from lightning_distill.distillers import BaseDistiller
@@ -85,3 +86,43 @@ def test_wrong_values__name_the_key(override: str, message: str, tmp_path: Path)
 def test_mixing__with_a_loss_that_needs_class_indices(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected `distillation_loss` to take probabilities"):
         distiller(tmp_path, "mixing=deit", "loss=dkd")
+
+
+@pytest.mark.parametrize("option", [name for name in options("augment") if name != "none"])
+def test_augment__reaches_the_training_batches_alone(option: str, tmp_path: Path) -> None:
+    plain, augmented = (
+        planned(tmp_path, "data.train_samples=null", "seed=4", *extra).stage.data
+        for extra in ((), (f"augment={option}",))
+    )
+    images = [next(iter(module.train_dataloader())).inputs for module in (plain, augmented)]
+    assert images[0].shape == images[1].shape
+    assert not torch.equal(*images)
+    assert torch.equal(*(next(iter(module.val_dataloader())).inputs for module in (plain, augmented)))
+    assert augmented.augment.seed == 4
+    assert plain.fingerprint() != augmented.fingerprint()
+
+
+def test_augment__none_switches_it_off_and_single_values_are_typed(tmp_path: Path) -> None:
+    assert planned(tmp_path, "augment=none").stage.data.augment is None
+    augment = planned(tmp_path, "augment=standard", "data.augment.padding=1", "data.augment.flip=0").stage.data.augment
+    assert repr(augment) == "BatchAugmentation([RandomCrop(padding=1, window=None, padding_mode='constant')], seed=0)"
+    with pytest.raises(
+        ValueError, match=r"Unknown config key `data.augment.paddin`. Did you mean `data.augment.padding`"
+    ):
+        planned(tmp_path, "augment=standard", "+data.augment.paddin=1")
+
+
+def test_augment__a_data_module_without_it(tmp_path: Path) -> None:
+    other = "data={_target_: tests.test_conf_training.Plain}"
+    with pytest.raises(ValueError, match=r"Expected no `augment`, since Plain takes none, .* augment=none"):
+        planned(tmp_path, "augment=standard", "~data", f"+{other}")
+
+
+class Plain(pl.LightningDataModule):
+    """A data module that knows nothing of augmentation."""
+
+    num_classes = 2
+    example_input = torch.zeros(2, 1, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()

@@ -3,7 +3,9 @@
 from lightning_distill.data.augment.batch import Augmentation, BatchAugmentation, Operation
 from lightning_distill.data.augment.erase import Cutout, RandomErasing
 from lightning_distill.data.augment.geometry import Geometry, RandomCrop, RandomFlip
+from lightning_distill.data.augment.keyed import Keyed
 from lightning_distill.data.augment.keys import Draws
+from lightning_distill.data.augment.recipes import deit, randaugment, standard
 
 __all__ = [
     "Augmentation",
@@ -11,8 +13,12 @@ __all__ = [
     "Cutout",
     "Draws",
     "Geometry",
+    "Keyed",
     "Operation",
     "RandomCrop",
     "RandomErasing",
     "RandomFlip",
+    "deit",
+    "randaugment",
+    "standard",
 ]

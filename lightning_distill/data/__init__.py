@@ -4,6 +4,8 @@ from lightning_distill.data.balance import BalancedDraw, class_weights
 from lightning_distill.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from lightning_distill.data.dataset import InMemoryDataset, keep_batch
 from lightning_distill.data.digits import DigitsDataModule
+from lightning_distill.data.image_folder import ImageFolderDataModule
+from lightning_distill.data.image_module import ImageDataModule
 from lightning_distill.data.labels import NO_LABEL
 from lightning_distill.data.mixing import Mixing
 from lightning_distill.data.mnist import FashionMNISTDataModule, MNISTDataModule
@@ -22,6 +24,8 @@ __all__ = [
     "DigitsDataModule",
     "EpochSampler",
     "FashionMNISTDataModule",
+    "ImageDataModule",
+    "ImageFolderDataModule",
     "InMemoryDataset",
     "MNISTDataModule",
     "Mixing",

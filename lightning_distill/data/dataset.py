@@ -78,6 +78,10 @@ class InMemoryDataset(Dataset[Batch]):
         """The batch at ``positions``; it is the same in every epoch."""
         return self[positions]
 
+    def example(self) -> Batch:
+        """The first two samples."""
+        return self[:2]
+
     def subset(self, positions: Tensor) -> InMemoryDataset:
         """The samples at ``positions``, with their ids."""
         return InMemoryDataset(self[positions])

@@ -36,8 +36,8 @@ class BaseDataModule(pl.LightningDataModule):
         test: For the test; ``None`` where there is none.
         num_classes: Number of classes.
         batch_size: Samples per batch and process.
-        train_samples: Train on this many samples only, chosen by ``seed`` with every class in its share; needs class
-            indices ``[N]`` as the target. ``None`` trains on all.
+        train_samples: Train on this many labelled samples only, chosen by ``seed`` with every class in its share; needs
+            class indices ``[N]`` as the target. ``None`` trains on all. Samples without a label are not counted.
         seed: Decides the order, and which samples are chosen.
         class_names: One per class.
         mean: Of the images, per channel: batches hold ``(image - mean) / std``. ``None`` for images as they are.
@@ -98,7 +98,7 @@ class BaseDataModule(pl.LightningDataModule):
         self.workers = workers
         if sampler is not None:
             BalancedDraw(self.train_dataset.target, sampler)  # raises where there is nothing to balance
-        first = train.read(torch.arange(min(2, len(train))), None)
+        first = train.example()
         self._prepare.check(first.inputs, first.teacher_input)
 
     @property
@@ -117,17 +117,23 @@ class BaseDataModule(pl.LightningDataModule):
 
     @property
     def _example(self) -> Batch:
-        return PreparedDataset(self._train, self._prepare).__getitems__([0, 1][: len(self._train)])
+        return self._prepare(self._train.example(), None)
 
     @property
     def train_dataset(self) -> Samples:
         """The samples that are trained on."""
-        samples, target = self._train, self._train.target
-        if self._labelled_only and _is_single_label(target) and bool(target.eq(NO_LABEL).any()):
-            samples = samples.subset(torch.nonzero(target.ne(NO_LABEL)).flatten())
-        if self.train_samples is None or samples.target is None:
-            return samples
-        return samples.subset(stratified_choice(samples.target, self.train_samples, self.seed))
+        target = self._train.target
+        if not _is_single_label(target):
+            return self._train
+        labelled = target.ne(NO_LABEL)
+        chosen, others = torch.nonzero(labelled).flatten(), torch.nonzero(~labelled).flatten()
+        if self.train_samples is not None:
+            chosen = chosen[stratified_choice(target[chosen], self.train_samples, self.seed)]
+        if len(chosen) and self._labelled_only:
+            others = others[:0]
+        if len(chosen) + len(others) == len(target):
+            return self._train
+        return self._train.subset(torch.cat([chosen, others]))
 
     @property
     def dataset_size(self) -> int:
@@ -166,6 +172,9 @@ class BaseDataModule(pl.LightningDataModule):
         sampler = EpochSampler(
             samples, shuffle=True, seed=self.seed, draw=draw, with_epoch=True, **process_share(self.trainer)
         )
+        if self.trainer is not None:
+            # Where a run goes on, Lightning starts the iterator, and with it the workers, before it sets the epoch.
+            sampler.set_epoch(self.trainer.current_epoch)
         single = len(sampler) > 1 and len(sampler) % self.batch_size == 1
         return self._loader(samples, sampler, self.batch_size, drop_last=single and self.batch_size > 1)
 
@@ -218,7 +227,8 @@ def _check_train_samples(train_samples: Any, target: Tensor | None) -> None:
             f"{'None' if target is None else f'{target.dtype} of shape {list(target.shape)}'}. Choose the samples "
             "yourself and leave `train_samples` at None."
         )
-    least, most = len(torch.unique(target)), len(target)
+    labelled = target[target.ne(NO_LABEL)]
+    least, most = len(torch.unique(labelled)), len(labelled)
     if isinstance(train_samples, bool) or not isinstance(train_samples, int) or not least <= train_samples <= most:
         raise ValueError(
             f"Expected `train_samples` to be a whole number from {least} (one sample per class) to {most} (all), but "

@@ -41,6 +41,9 @@ class Samples(Protocol):
     def read(self, positions: Tensor, epoch: int | None) -> Batch:
         """The samples at ``positions``; an epoch asks for its own random view of them where there is one."""
 
+    def example(self) -> Batch:
+        """The first two samples, as they are in validation."""
+
     def subset(self, positions: Tensor) -> Samples:
         """The samples at ``positions`` with their labels and ids."""
 

@@ -1,0 +1,61 @@
+"""FSDP2 for distillers: the student in shards, the teacher whole on every device."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+
+from lightning_distill.engine import pl
+
+LAYER_PARAMETERS = 1_000_000
+
+
+class ShardedStudent(pl.strategies.ModelParallelStrategy):
+    """``Trainer(strategy=ShardedStudent())``: every process keeps a part of the student and of its optimizer's state.
+
+    The student is sharded as a whole, and every element of its ``ModuleList`` and ``Sequential`` containers that has a
+    million parameters or more also on its own, so that one of these at a time is gathered. What else a distiller
+    trains (adapters, losses with weights) stays outside, so it is refused. The teacher is no part of this.
+
+    Runs on CUDA devices, and on CPUs for trying out.
+
+    Args:
+        save_distributed_checkpoint: Write checkpoints as folders of shards, which
+            :func:`~lightning_distill.weights.consolidate` turns into files, instead of ordinary files.
+        options: As of Lightning's ``ModelParallelStrategy``.
+
+    Raises:
+        ValueError: When training starts, if something beside the student is trained.
+    """
+
+    def __init__(self, save_distributed_checkpoint: bool = False, **options: Any) -> None:
+        super().__init__(save_distributed_checkpoint=save_distributed_checkpoint, **options)
+
+    def connect(self, model: pl.LightningModule) -> None:
+        super().connect(model)
+        # Lightning calls this hook where it wants a model to be sharded; a method of every distiller would make it
+        # warn in runs that do not shard.
+        model.configure_model = MethodType(shard_student, model)  # type: ignore[method-assign]
+
+
+def shard_student(module: Any) -> None:
+    """Put the student of a distiller in shards over the data-parallel processes; nothing happens the second time."""
+    others = [name for name, p in module.named_parameters() if p.requires_grad and not name.startswith("student.")]
+    if others:
+        raise ValueError(
+            f"Expected the student alone to be trained where it is sharded, but {', '.join(others[:3])} would be, too. "
+            "Use strategy='ddp' with losses and terms that have weights."
+        )
+    if getattr(module, "_sharded", False):
+        return
+    mesh = module.device_mesh["data_parallel"]
+    for container in module.student.modules():
+        if isinstance(container, (nn.ModuleList, nn.Sequential)) and container is not module.student:
+            for layer in container:
+                if sum(p.numel() for p in layer.parameters()) >= LAYER_PARAMETERS:
+                    fully_shard(layer, mesh=mesh)
+    fully_shard(module.student, mesh=mesh)
+    module._sharded = True

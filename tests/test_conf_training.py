@@ -114,7 +114,7 @@ def test_augment__none_switches_it_off_and_single_values_are_typed(tmp_path: Pat
 
 def test_augment__a_data_module_without_it(tmp_path: Path) -> None:
     other = "data={_target_: tests.test_conf_training.Plain}"
-    with pytest.raises(ValueError, match=r"Expected no `augment`, since Plain takes none, .* augment=none"):
+    with pytest.raises(ValueError, match=r"Expected no `augment`, since Plain takes none: .* augment=none"):
         planned(tmp_path, "augment=standard", "~data", f"+{other}")
 
 

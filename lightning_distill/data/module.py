@@ -45,6 +45,8 @@ class BaseDataModule(pl.LightningDataModule):
         augment: Changes training images, ``(images, sample_ids, epoch) -> images``, before they are normalised.
         sampler: ``"balanced"`` shows every class equally often, ``"sqrt"`` in the proportion of the square root of its
             count; ``None`` shows every sample once per epoch.
+        repeats: How often in a row a sample is seen, in views of their own; an epoch stays as long, with so many times
+            fewer samples. 3 in DeiT; see :class:`~lightning_distill.data.sampler.EpochSampler`.
         workers: Processes that prepare batches; 0 for none, which is fastest where samples are in memory.
 
     Raises:
@@ -66,12 +68,14 @@ class BaseDataModule(pl.LightningDataModule):
         std: Sequence[float] | None = None,
         augment: Augment | None = None,
         sampler: str | None = None,
+        repeats: int = 1,
         workers: int = 0,
     ) -> None:
         super().__init__()
         check_count("num_classes", num_classes, 1)
         check_count("batch_size", batch_size, 1)
         check_count("seed", seed, 0)
+        check_count("repeats", repeats, 1)
         check_count("workers", workers, 0)
         for name, samples in {"train": train, "val": val, "test": test}.items():
             if samples is not None and samples.target is not None:
@@ -95,6 +99,7 @@ class BaseDataModule(pl.LightningDataModule):
         self.std = None if std is None else tuple(std)
         self.augment = augment
         self.sampler = sampler
+        self.repeats = repeats
         self.workers = workers
         if sampler is not None:
             BalancedDraw(self.train_dataset.target, sampler)  # raises where there is nothing to balance
@@ -163,14 +168,15 @@ class BaseDataModule(pl.LightningDataModule):
         """
         augment = None if self.augment is None else self.augment.fingerprint()
         samples = (self.train_dataset.fingerprint(), self._val.fingerprint())
-        parts = (*samples, self.batch_size, self.seed, self.mean, self.std, self.sampler, augment)
+        parts = (*samples, self.batch_size, self.seed, self.mean, self.std, self.sampler, augment, self.repeats)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         samples = self.train_dataset
         draw = None if self.sampler is None else BalancedDraw(samples.target, self.sampler)
+        share = process_share(self.trainer)
         sampler = EpochSampler(
-            samples, shuffle=True, seed=self.seed, draw=draw, with_epoch=True, **process_share(self.trainer)
+            samples, shuffle=True, seed=self.seed, draw=draw, with_epoch=True, repeats=self.repeats, **share
         )
         if self.trainer is not None:
             # Where a run goes on, Lightning starts the iterator, and with it the workers, before it sets the epoch.

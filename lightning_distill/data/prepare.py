@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -137,7 +137,8 @@ class PreparedDataset(Dataset[Batch]):
         prepare: What is done to them.
 
     An index is a position, or ``(position, epoch)`` where the samples of an epoch have their own random view: the
-    epoch travels with the index because a worker process has no other way to know it.
+    epoch travels with the index because a worker process has no other way to know it. Where samples are repeated, a
+    batch holds several: all first looks come before all second looks, so that no sample is mixed with itself.
     """
 
     def __init__(self, samples: Samples, prepare: Prepare) -> None:
@@ -152,7 +153,27 @@ class PreparedDataset(Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int] | Sequence[tuple[int, int]] | Any) -> Batch:
-        where, epoch = torch.tensor(indices), None
-        if where.ndim == 2:
-            epoch, where = int(where[0, 1]), where[:, 0]
+        where = torch.tensor(indices)
+        if where.ndim == 1:
+            return self._at(where, None)
+        where, epochs = where.T
+        return join([self._at(where[epochs == epoch], epoch) for epoch in epochs.unique().tolist()])
+
+    def _at(self, where: Tensor, epoch: int | None) -> Batch:
         return self.prepare(self.samples.read(where, epoch), epoch)
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one.
+
+    Example:
+        >>> join([Batch(torch.zeros(1)), Batch(torch.ones(2))]).inputs
+        tensor([0., 1., 1.])
+    """
+    return batches[0] if len(batches) == 1 else Batch(*map(_join, zip(*batches, strict=True)))
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], Mapping):
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return None if parts[0] is None else torch.cat(list(parts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,11 @@ class EpochSampler(DistributedSampler[int]):
         num_replicas: Number of processes.
         rank: This process, from 0.
         draw: Gives an epoch's positions ``[N]`` for a generator; every position once, in random order, if not given.
-        with_epoch: Yield ``(position, epoch)``, for samples that look different in every epoch.
+        with_epoch: Yield ``(position, view)``, for samples that look different whenever they are seen. The view is the
+            epoch; with ``repeats`` it is ``epoch * repeats`` for the first look of an epoch, one more for the next.
+        repeats: Show samples this often in a row, and so many times fewer of them in an epoch, which stays as long:
+            repeated augmentation (https://arxiv.org/abs/1901.09335). With several processes the looks at a sample are
+            spread over them.
 
     Example:
         >>> sorted(EpochSampler(range(5), shuffle=False, num_replicas=2, rank=1))
@@ -47,17 +50,23 @@ class EpochSampler(DistributedSampler[int]):
         rank: int = 0,
         draw: Callable[[np.random.Generator], np.ndarray] | None = None,
         with_epoch: bool = False,
+        repeats: int = 1,
     ) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.draw = draw
         self.with_epoch = with_epoch
+        self.repeats = repeats
         if not shuffle and len(dataset) >= num_replicas:
             self.total_size = len(dataset)
             self.num_samples = len(range(rank, len(dataset), num_replicas))
 
     def __iter__(self) -> Iterator[Any]:
-        share = self._order()[self.rank :: self.num_replicas].tolist()
-        return zip(share, repeat(self.epoch), strict=False) if self.with_epoch else iter(share)
+        share = slice(self.rank, None, self.num_replicas)
+        order = self._order()[share].tolist()
+        if not self.with_epoch:
+            return iter(order)
+        views = self.epoch * self.repeats + np.arange(self.total_size)[share] % self.repeats
+        return zip(order, views.tolist(), strict=True)
 
     def _order(self) -> np.ndarray:
         """The positions of all processes; they repeat from the start where more are asked for."""
@@ -67,7 +76,8 @@ class EpochSampler(DistributedSampler[int]):
         # A sequence as the seed is hashed: neighbouring seeds and epochs have nothing in common, whereas torch's own
         # `seed + epoch` makes epoch 1 of seed 0 the same order as epoch 0 of seed 1.
         generator = np.random.default_rng((self.seed, self.epoch))
-        return np.resize(generator.permutation(size) if self.draw is None else self.draw(generator), self.total_size)
+        order = generator.permutation(size) if self.draw is None else self.draw(generator)
+        return np.resize(np.repeat(order, self.repeats), self.total_size)
 
 
 def process_share(trainer: Any = None) -> dict[str, Any]:

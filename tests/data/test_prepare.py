@@ -92,3 +92,31 @@ def test_augment__refuses_a_teacher_input_that_it_would_not_change() -> None:
     samples = Batch(IMAGES, TARGET, None, IMAGES)
     with pytest.raises(ValueError, match="Expected no `augment` where samples bring a `teacher_input`"):
         TensorDataModule(samples, samples, num_classes=2, augment=AddIdAndEpoch())
+
+
+def test_prepared_dataset__repeated_samples_have_a_view_for_each_look() -> None:
+    from lightning_distill.data.augment import standard
+
+    images = torch.rand(12, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    augment = standard(padding=2)
+    data = TensorDataModule((images, torch.arange(12) % 3), (images, torch.arange(12) % 3), num_classes=3)
+    repeated = TensorDataModule(
+        (images, torch.arange(12) % 3), (images, torch.zeros(12).long()), num_classes=3, augment=augment, repeats=3
+    )
+    loader = repeated.train_dataloader()
+    loader.sampler.set_epoch(5)  # type: ignore[attr-defined]
+    (batch,) = list(loader)
+    assert torch.equal(batch.sample_ids[:4], batch.sample_ids[4:8])
+    assert len(batch.sample_ids.unique()) == 4
+    for look in range(3):
+        part = slice(4 * look, 4 * look + 4)
+        ids = batch.sample_ids[part]
+        assert torch.equal(batch.inputs[part], augment(images[ids], ids, 15 + look))
+        assert torch.equal(batch.target[part], ids % 3)
+    assert data.fingerprint() != repeated.fingerprint()
+
+
+def test_repeats__of_less_than_one() -> None:
+    samples = (torch.rand(4, 2), torch.arange(4) % 2)
+    with pytest.raises(ValueError, match="Expected `repeats` to be a whole number of at least 1, but got 0"):
+        TensorDataModule(samples, samples, num_classes=2, repeats=0)

@@ -83,3 +83,31 @@ def test_with_epoch__every_position_brings_its_epoch() -> None:
     positions, epochs = zip(*sampler, strict=True)
     assert sorted(positions) == [0, 1, 2, 3]
     assert set(epochs) == {2}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_repeats__samples_are_seen_thrice_in_an_epoch_of_the_same_length(ranks: int) -> None:
+    looks: list[tuple[int, int]] = []
+    for rank in range(ranks):
+        sampler = EpochSampler(
+            range(30), shuffle=True, seed=1, num_replicas=ranks, rank=rank, with_epoch=True, repeats=3
+        )
+        sampler.set_epoch(2)
+        looks += list(sampler)
+        assert len(sampler) == 30 // ranks
+        if ranks == 3:  # the looks at a sample are spread over the processes
+            assert len({position for position, _ in sampler}) == 10
+    counts = Counter(position for position, _ in looks)
+    assert set(counts.values()) == {3}
+    assert len(counts) == 10
+    for position in counts:
+        assert sorted(view for other, view in looks if other == position) == [6, 7, 8]
+
+
+def test_repeats__views_of_all_epochs_differ() -> None:
+    sampler = EpochSampler(range(4), shuffle=True, with_epoch=True, repeats=2)
+    views = set()
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        views |= {view for _, view in sampler}
+    assert views == set(range(6))

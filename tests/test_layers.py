@@ -26,6 +26,7 @@ LAYERS = (
         "schedules",
         "taps",
         "weight_names",
+        "warmup",
         "weights",
     ),
     ("teachers",),

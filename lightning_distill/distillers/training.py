@@ -18,6 +18,7 @@ from lightning_distill.models.freeze import freeze as freeze_parts
 from lightning_distill.models.initialize import Pairs
 from lightning_distill.models.initialize import init_from_teacher as copy_layers
 from lightning_distill.optim import Groups, build_optimizer, parameter_groups
+from lightning_distill.teachers.cached import CachedTeacher
 from lightning_distill.teachers.holder import TeacherHolder
 from lightning_distill.types import Batch, describe
 
@@ -59,6 +60,7 @@ class TrainsStudent(DistillationCore, TeacherHolder):
         if mixing is not None:
             compared = {"distillation_loss": self.distillation_loss, **dict(self.terms.losses.items())}
             check_soft_labels(self.student_loss, compared if self.distils else {})
+            self._check_asked()
         if init_from_teacher is not None and self.teacher is not None:
             copy_layers(self.student, self.teacher.model, init_from_teacher)
         self._frozen_parts = freeze_parts(self.student, freeze)
@@ -71,6 +73,7 @@ class TrainsStudent(DistillationCore, TeacherHolder):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if self.mixing is not None and stage == "fit":
+            self._check_asked()
             self._mixed_classes = self._count_classes()
 
     def on_train_epoch_start(self) -> None:
@@ -84,6 +87,13 @@ class TrainsStudent(DistillationCore, TeacherHolder):
             return batch
         classes = self._count_classes() if self._mixed_classes is None else self._mixed_classes
         return self.mixing(batch, num_classes=classes, epoch=self.current_epoch, index=index, rank=self.global_rank)
+
+    def _check_asked(self) -> None:
+        if isinstance(self.teacher, CachedTeacher):
+            raise ValueError(
+                "Expected a teacher that is asked about every batch, since `mixing` is on, but got a CachedTeacher, "
+                "which remembers images that were not mixed. Switch mixing off, or use the teacher itself."
+            )
 
     def _count_classes(self) -> int:
         data = getattr(self._trainer, "datamodule", None)

@@ -67,6 +67,12 @@ def transforms_fingerprint(data: pl.LightningDataModule, view: str) -> str:
     """A hash of what is done to the samples before the teacher sees them."""
     parts: list[Any] = [getattr(data, name, None) for name in ("mean", "std")]
     augment = getattr(data, "augment", None) if view == "augmented" else None
+    repeats = getattr(data, "repeats", 1)
+    if view == "augmented" and repeats > 1:
+        raise ValueError(
+            f"Expected `repeats` of the data to be 1 where a teacher is remembered for each epoch's views, but got "
+            f"{repeats}: a sample has several views in an epoch then. Ask the teacher each time, or set repeats=1."
+        )
     if augment is not None:
         if not hasattr(augment, "fingerprint"):
             raise ValueError(

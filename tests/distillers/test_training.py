@@ -20,6 +20,7 @@ from lightning_distill.data import Mixing, TensorDataModule
 from lightning_distill.distillers import Term
 from lightning_distill.losses import CRDLoss, DKDLoss, WSLDLoss, wsld_loss
 from lightning_distill.models import SmallConvNet, TwoHeadViT
+from lightning_distill.teachers import CachedTeacher, remember
 from lightning_distill.types import Batch
 
 IMAGES = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -284,3 +285,25 @@ def test_tuner__finds_a_batch_size(tmp_path: Path) -> None:
     size = tuner.scale_batch_size(distiller, datamodule=served, init_val=2, max_trials=3, steps_per_trial=1)
     assert size == served.batch_size == 8
     assert set(sizes) == {2, 4, 8}
+
+
+def test_mixing__with_a_remembered_teacher_is_refused(tmp_path: Path) -> None:
+    asked = FrozenTeacher(SmallConvNet(3))
+    store = remember(asked, data(), tmp_path / "store", view="clean", progress=False)
+    with pytest.raises(ValueError, match="since `mixing` is on, but got a CachedTeacher"):
+        classic_with(CachedTeacher(asked, store), mixing=Mixing())
+    later = classic_with(asked, mixing=Mixing())
+    later.teacher = CachedTeacher(asked, store)
+    with pytest.raises(ValueError, match="since `mixing` is on, but got a CachedTeacher"):
+        trainer().fit(later, datamodule=data())
+
+
+def test_repeats__with_a_teacher_remembered_for_each_epoch_is_refused(tmp_path: Path) -> None:
+    asked = FrozenTeacher(SmallConvNet(3))
+    with pytest.raises(ValueError, match=r"Expected `repeats` of the data to be 1 .* but got 3"):
+        remember(asked, data(repeats=3), tmp_path / "store", progress=False)
+    remember(asked, data(repeats=3), tmp_path / "store", view="clean", progress=False)
+
+
+def classic_with(teacher: FrozenTeacher, **kwargs: Any) -> Distiller:
+    return Distiller(SmallConvNet(3), teacher, optimizer=SGD, example_input=IMAGES[:2], **kwargs)

@@ -20,6 +20,10 @@ from lightning_distill.weights import save_weights
 SUFFIXES = (".safetensors", ".pt2", ".onnx")
 # A written program is compared with the network in float32: the two may order their sums differently.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+BATCH_SIZES = (1, 2, 3)  # at which a written program is compared
+OPSET = 18  # of ONNX; what ONNX Runtime 1.14 and later run
+# Protocol buffers, and so an ONNX file, end at 2 GiB: larger weights go into a second file, <name>.onnx.data.
+ONE_FILE = 2**31 - 2**20
 
 
 def save(model: nn.Module, path: str | Path, example_input: Any = None) -> Path:
@@ -34,7 +38,8 @@ def save(model: nn.Module, path: str | Path, example_input: Any = None) -> Path:
         The path.
 
     Raises:
-        ValueError: If the suffix is another, ``example_input`` is missing, or the file computes something else.
+        ValueError: If the suffix is another, ``example_input`` is missing, the network fixes the batch size or cannot
+            be exported, or the file computes something else.
         ModuleNotFoundError: For ``.onnx`` without the packages of the ``export`` extra.
     """
     path = Path(path)
@@ -56,7 +61,7 @@ def save(model: nn.Module, path: str | Path, example_input: Any = None) -> Path:
 def _write_checked(model: nn.Module, part: Path, example: Any, write: Any, read: Any) -> None:
     write(model, part, example)
     program = read(part)
-    for size in (1, 2, 3):
+    for size in BATCH_SIZES:
         inputs = map_tensors(example, partial(_resize, size=size))
         expected, got = model(inputs).float().cpu(), program(inputs).float().cpu()
         if got.shape != expected.shape or not torch.allclose(got, expected, equal_nan=True, **_tolerance(model)):
@@ -79,7 +84,24 @@ def _tolerance(model: nn.Module) -> dict[str, float]:
 def _program(model: nn.Module, example: Any) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch")
     shapes = {name: {0: batch} for name in example} if isinstance(example, Mapping) else {0: batch}
-    return torch.export.export(model, (example,), dynamic_shapes=(shapes,), strict=False)
+    try:
+        return torch.export.export(model, (example,), dynamic_shapes=(shapes,), strict=False)
+    except Exception as error:  # whatever the network's code makes the exporter raise
+        raise ValueError(_not_exported(error)) from error
+
+
+def _not_exported(error: Exception) -> str:
+    said = str(error).strip()
+    if "batch" in said and "specialized" in said:
+        return (
+            "Expected the network to take any batch size, but its code fixes it. Nothing was written. Write -1 or "
+            "`x.shape[0]` where the batch size stands as a number, as in `x.reshape(x.shape[0], -1)`."
+        )
+    first = (said.splitlines() or [type(error).__name__])[0]
+    return (
+        f"Expected the network to be exportable by torch.export, but got: {first[:300]} Nothing was written. Branches "
+        "on values and Python side effects in `forward` cannot be exported; the weights can: export=student.safetensors"
+    )
 
 
 def _write_pt2(model: nn.Module, path: Path, example: Any) -> None:
@@ -97,11 +119,26 @@ def _write_onnx(model: nn.Module, path: Path, example: Any) -> None:
         _program(model, example),
         f=path,
         dynamo=True,
-        external_data=False,
+        external_data=_bytes(model) > ONE_FILE,
+        opset_version=OPSET,
         verbose=False,
         input_names=names,
         output_names=["logits"],
     )
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+
+
+def read_program(path: Path) -> Callable[[Any], Tensor]:
+    """What :func:`save` wrote as ``.pt2`` or ``.onnx``, as a function from inputs to logits, on the CPU.
+
+    Raises:
+        ValueError: If the suffix is another.
+    """
+    check_choice("path", path.suffix, SUFFIXES[1:])
+    return _read_pt2(path) if path.suffix == ".pt2" else _read_onnx(path)
 
 
 def _read_onnx(path: Path) -> Callable[[Any], Tensor]:
@@ -131,5 +168,8 @@ def _in_place(path: Path, write: Callable[[Path], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
         write(part)
+        for beside in sorted(Path(folder).iterdir()):
+            if beside != part:  # the weights of a large .onnx
+                os.replace(beside, path.parent / beside.name)
         os.replace(part, path)
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_distill.cli.conf import conf_folder
 from lightning_distill.report import RunFolder
 
 
@@ -24,5 +25,14 @@ def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     saved = OmegaConf.load(RunFolder(folder).config)
     if not isinstance(saved, DictConfig):
         raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
+    add_newer_keys(saved)
     saved.output_dir, saved.resume = str(folder), str(folder)
     return saved
+
+
+def add_newer_keys(saved: DictConfig) -> None:
+    """Give a config that an older version of the package wrote the keys that it did not know, at their defaults."""
+    defaults = OmegaConf.to_container(OmegaConf.load(conf_folder() / "train.yaml"), resolve=False)
+    for name, value in defaults.items() if isinstance(defaults, dict) else ():
+        if name not in saved and name not in ("defaults", "output_dir"):
+            saved[name] = value

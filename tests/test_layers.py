@@ -23,6 +23,7 @@ LAYERS = (
         "metrics",
         "models",
         "optim",
+        "quantize",
         "schedules",
         "taps",
         "weight_names",

@@ -67,10 +67,15 @@ def test_wheel__trains_from_an_empty_folder(installed: Path, tmp_path: Path) -> 
     assert "Everything is in run" in said.replace(str(tmp_path) + "/", "")
     assert {"config.yaml", "metrics.json", "student.pt2"} <= set(files(tmp_path / "run"))
     assert "lightning-distill-train debug=fast" in (tmp_path / "run/metrics.json").read_text()
+    assert "How it was made" in (tmp_path / "run/report.html").read_text()
+    assert "equal" in called(installed / "lightning-distill-evaluate", "run=run", folder=tmp_path)
+    called(installed / "lightning-distill-export", "run=run", "to=student.onnx", folder=tmp_path)
+    called(installed / "lightning-distill-report", "run", folder=tmp_path)
+    assert {"student.onnx", "run/verdict.html"} <= set(files(tmp_path))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "report"])
 def test_wheel__help_is_short_and_useful(installed: Path, tmp_path: Path, command: str) -> None:
     said = called(installed / f"lightning-distill-{command}", "--help", folder=tmp_path)
     assert 5 < len(said.splitlines()) < 60

@@ -64,7 +64,7 @@ class Stage:
 
     def test(self, distiller: BaseDistiller) -> dict[str, Scalar]:
         """Test, and write the weights. Returns the numbers."""
-        values = self._run_test(distiller)
+        values = self.measure(distiller)
         if is_main_process():
             distiller.save_weights(self.folder.weights(self.role))
             save_predictions(self._outputs.found, self.folder.predictions(self.role))
@@ -75,9 +75,10 @@ class Stage:
         deployed = distiller.deployable()
         pair = Distiller(deployed, teacher, example_input=distiller.example_input, teacher_agreement=True)
         name = "test/teacher_agreement"
-        return {name: self._run_test(pair)[name]}
+        return {name: self.measure(pair)[name]}
 
-    def _run_test(self, distiller: BaseDistiller) -> dict[str, Scalar]:
+    def measure(self, distiller: BaseDistiller) -> dict[str, Scalar]:
+        """Every number of the test split; nothing is written."""
         trainer = self._trainer or self._make_trainer([])
         uninterrupted(trainer.test, distiller, datamodule=self.plan.data, verbose=False)
         return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}

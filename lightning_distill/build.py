@@ -138,7 +138,7 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
         model=partial(_network, config, "teacher.model", data),
         frozen=frozen_teacher(plain_values(teacher), data),
         stage=StagePlan(
-            distiller=_distillers(config, "teacher.train.distiller", data) if trains else _tester(data),
+            distiller=_distillers(config, "teacher.train.distiller", data) if trains else _tester(config, data),
             trainer=partial(_trainer, config, "trainer", lambda: _teacher_callbacks(config)),
             data=data,
             seed=teacher.seed,
@@ -154,11 +154,13 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
     )
 
 
-def _tester(data: pl.LightningDataModule) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
-    """For a teacher that is only tested."""
+def _tester(config: DictConfig, data: pl.LightningDataModule) -> Callable[[nn.Module, nn.Module | None], BaseDistiller]:
+    """For a teacher that is only tested, by the student's own student loss."""
+    key = "distiller.student_loss"
 
     def make(student: nn.Module, teacher: nn.Module | None) -> BaseDistiller:
-        return Distiller(student, teacher, example_input=example_of(data))
+        loss = None if OmegaConf.select(config, key) is None else build_node(config, key)
+        return Distiller(student, teacher, student_loss=loss, example_input=example_of(data))
 
     return make
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,22 @@ def save(model: nn.Module, path: str | Path, example_input: Any = None) -> Path:
             "distiller."
         )
     write, read = (_write_pt2, _read_pt2) if path.suffix == ".pt2" else (_write_onnx, _read_onnx)
-    with no_trace(model), torch.no_grad():
+    with no_trace(model), torch.no_grad(), _contiguous(model):
         example = _two_samples(fit_to(model, example_input))
         return _in_place(path, lambda part: _write_checked(model, part, example, write, read))
+
+
+@contextmanager
+def _contiguous(model: nn.Module) -> Iterator[None]:
+    """``model`` with its weights in the usual order of memory, which files hold; put back afterwards."""
+    others = [(t, t.data) for t in (*model.parameters(), *model.buffers()) if not t.is_contiguous()]
+    for tensor, data in others:
+        tensor.data = data.contiguous()
+    try:
+        yield
+    finally:
+        for tensor, data in others:
+            tensor.data = data
 
 
 def _write_checked(model: nn.Module, part: Path, example: Any, write: Any, read: Any) -> None:

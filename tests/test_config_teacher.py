@@ -69,7 +69,7 @@ def test_preprocessing__of_pretrained_weights_comes_by_itself(pretrained: tuple[
 
 @pytest.mark.parametrize("override", ["teacher.preprocessing=null", "teacher.size=8"])
 def test_preprocessing__is_left_out_or_replaced(override: str, pretrained: tuple[str, ...], tmp_path: Path) -> None:
-    teacher = teacher_of(tmp_path, *pretrained, override)
+    teacher = teacher_of(tmp_path, *pretrained, override, "teacher.fold_batchnorm=false")
     raw = torch.rand(2, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(teacher(raw), teacher.model(raw))
@@ -117,3 +117,11 @@ def test_input_of_its_own__is_checked_with_the_datas_example() -> None:
 def test_mistake__is_found_before_training(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         preflight(planned(tmp_path, *overrides))
+
+
+def test_labels__the_teacher_is_measured_as_the_student_is(tmp_path: Path) -> None:
+    loss = "+distiller.student_loss._target_=torch.nn.BCEWithLogitsLoss"
+    plan = planned(tmp_path, *TINY, *GIVEN, loss, "loss=bce")
+    assert plan.teacher is not None
+    distiller = plan.teacher.stage.distiller(plan.teacher.model(), None)
+    assert type(distiller.student_loss) is nn.BCEWithLogitsLoss

@@ -13,6 +13,8 @@ from lightning_distill.data.mixing import Mixing
 from lightning_distill.distillers.core import Loss, StudentOutputs, weighted_sum
 from lightning_distill.distillers.labels import labelled_count
 from lightning_distill.distillers.means import EpochMeans
+from lightning_distill.distillers.output_kind import output_kind
+from lightning_distill.distillers.running import RunsStudent
 from lightning_distill.distillers.shipping import ShipsStudent
 from lightning_distill.distillers.stage_metrics import StageMetrics, default_metrics
 from lightning_distill.distillers.term import check_not_metrics
@@ -28,7 +30,7 @@ PLAIN = (bool, int, float, str)
 STATE_KEY = "lightning_distill"
 
 
-class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
+class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
     """A student that is trained on the labels and on a frozen teacher.
 
     ``total = alpha * student_loss + (1 - alpha) * distillation_loss + sum of weight_i * term_i``
@@ -40,13 +42,14 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
         teacher: The network to learn from: frozen, and absent from ``parameters()``, ``state_dict()`` and checkpoints.
             ``None`` trains the student alone, on the student loss with weight 1: the baseline.
         alpha: Weight of the **student** (ground-truth) loss, in [0, 1]: a number, or a schedule of progress.
-        student_loss: ``(logits, target) -> scalar``; cross-entropy if not given.
+        student_loss: ``(logits, target) -> scalar``; cross-entropy if not given. torch's losses of sigmoids make the
+            task a multi-label one, its losses of values a regression: defaults of the next and of ``metrics`` follow.
         distillation_loss: ``(student_logits, teacher_logits) -> scalar``. What else it needs it declares by keyword:
             ``target``, ``sample_ids``, ``progress``.
         distillation_weight: Replaces ``1 - alpha`` for recipes whose weights are independent.
         terms: Extra losses by name; see :class:`~lightning_distill.distillers.terms.Term`.
-        metrics: torchmetrics, as one metric, a mapping or a ``MetricCollection``. Accuracy if not given, for
-            single-label classification; ``{}`` for none.
+        metrics: torchmetrics, as one metric, a mapping or a ``MetricCollection``; ``{}`` for none. If not given:
+            ``accuracy`` of classes, or of all yes-or-no decisions; ``mae`` of values.
         optimizer: ``params -> optimizer``, for example ``functools.partial(torch.optim.AdamW, lr=1e-3)``.
         scheduler: ``optimizer -> scheduler``, or -> a mapping as Lightning's ``lr_scheduler`` takes it.
         no_decay: ``"norms_and_biases"`` spares them weight decay, and what the student lists in ``no_weight_decay()``;
@@ -58,10 +61,14 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
             :func:`~lightning_distill.models.freeze.freeze`.
         init_from_teacher: ``{student path: teacher path}`` of modules whose weights the student starts from; see
             :func:`~lightning_distill.models.initialize.init_from_teacher`. Nothing is copied without a teacher.
+        memory_format: ``"auto"`` trains a convolutional student with its channels last in memory, unless it is in
+            float64; ``"channels_last"`` or ``"preserve"`` decide otherwise. See
+            :func:`~lightning_distill.memory_format.runs_channels_last`.
+        compile: ``torch.compile`` the student, in place, while it is fitted; a mapping holds arguments for that.
         example_input: A small batch of inputs. With it, shapes and numbers of classes are checked at construction;
             ``terms`` need it. Without it, the data module's ``example_input`` is used where there is one.
         teacher_agreement: Also log the share of validation and test samples for which student and teacher choose the
-            same class (one teacher pass per batch).
+            same class, or of labels for which they decide alike (one teacher pass per batch); not for values.
 
     Raises:
         TypeError: If ``student`` or ``teacher`` is no network.
@@ -89,6 +96,8 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
         mixing: Mixing | None = None,
         freeze: Sequence[str] = (),
         init_from_teacher: Pairs | None = None,
+        memory_format: str = "auto",
+        compile: bool | Mapping[str, Any] = False,
         example_input: Any = None,
         teacher_agreement: bool = False,
     ) -> None:
@@ -111,10 +120,12 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
             freeze=freeze,
             init_from_teacher=init_from_teacher,
         )
+        self.set_running(memory_format=memory_format, compile=compile)
         self.stage_metrics = StageMetrics(
             default_metrics(student_loss) if metrics is None else metrics,
             self.heads,
             teacher_agreement=teacher_agreement and teacher is not None,
+            kind=output_kind(student_loss),
         )
         check_not_metrics(terms or {}, self.stage_metrics.names("train"))
         self._means = {stage: EpochMeans() for stage in ("train", "val", "test")}
@@ -266,9 +277,10 @@ class BaseDistiller(TrainsStudent, ShipsStudent, ABC):
     # What a checkpoint in the middle of an epoch needs beside the weights.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state: dict[str, Any] = {"applied": self.applied}  # for the record
         if self._means["train"]:
-            state = {"means": self._means["train"].state_dict(), "metrics": self.stage_metrics.counters("train")}
-            checkpoint[STATE_KEY] = state
+            state |= {"means": self._means["train"].state_dict(), "metrics": self.stage_metrics.counters("train")}
+        checkpoint[STATE_KEY] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint.get(STATE_KEY, {})

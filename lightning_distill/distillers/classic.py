@@ -8,7 +8,6 @@ from torch import nn
 
 from lightning_distill.distillers.base import BaseDistiller, StudentOutputs
 from lightning_distill.distillers.deployable import LogitsOnly
-from lightning_distill.losses import KLDistillationLoss
 from lightning_distill.types import as_logits, call_model
 
 
@@ -18,7 +17,7 @@ class Distiller(BaseDistiller):
     ``total = alpha * student_loss + (1 - alpha) * distillation_loss + sum of weight_i * term_i``
 
     See :class:`~lightning_distill.distillers.base.BaseDistiller` for the arguments. Without ``distillation_loss`` it is
-    ``KLDistillationLoss(temperature=3.0)``.
+    ``KLDistillationLoss(temperature=3.0)``, or what fits the student loss where that is one of labels or of values.
 
     Example:
         >>> import torch
@@ -27,9 +26,6 @@ class Distiller(BaseDistiller):
         >>> {name: round(loss.item(), 4) for name, loss in losses.items()}
         {'student_loss': 0.3133, 'distillation_loss': 0.0}
     """
-
-    def default_distillation_loss(self) -> nn.Module:
-        return KLDistillationLoss(temperature=3.0)
 
     def read_student(self, inputs: Any) -> StudentOutputs:
         logits = as_logits(call_model(self.student, inputs), "student")

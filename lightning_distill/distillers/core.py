@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from lightning_distill.checks import check_fraction
 from lightning_distill.distillers.labels import labelled_rows, student_loss
 from lightning_distill.distillers.needs import call_loss, check_weight, lift, loss_needs
+from lightning_distill.distillers.output_kind import distillation_loss_for
 from lightning_distill.distillers.preflight import check_class_counts
 from lightning_distill.distillers.terms import Term, TermSet
 from lightning_distill.dry_run import dry_run
-from lightning_distill.losses import KLDistillationLoss
 from lightning_distill.schedules import Schedule, is_scheduled, value_at
 from lightning_distill.teachers.guard import FiniteGuard
 from lightning_distill.teachers.holder import HoldsTeacher
@@ -93,8 +93,8 @@ class DistillationCore(HoldsTeacher):
         """Run the student once and say which output is which."""
 
     def default_distillation_loss(self) -> nn.Module:
-        """The distillation loss where none is given."""
-        return KLDistillationLoss(temperature=3.0)
+        """The distillation loss where none is given: what fits the student loss."""
+        return distillation_loss_for(self.student_loss)
 
     def unpack_batch(self, batch: Any) -> Batch:
         """Read what the data loader yields; override for batches of another form."""

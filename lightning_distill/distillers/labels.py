@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_distill.distillers.output_kind import as_target
+
 UNLABELLED = -100
 
 
@@ -31,7 +33,7 @@ def student_loss(loss: Callable[..., Tensor], logits: Tensor, target: Tensor) ->
         tensor(0.)
     """
     if type(loss) is not nn.CrossEntropyLoss or loss.reduction != "mean":
-        return loss(logits, target)
+        return loss(logits, as_target(loss, target, logits))
     total = F.cross_entropy(logits, target, loss.weight, None, loss.ignore_index, None, "sum", loss.label_smoothing)
     if target.is_floating_point():
         mass = target.sum()

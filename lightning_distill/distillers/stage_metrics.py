@@ -8,27 +8,18 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanAbsoluteError, Metric, MetricCollection
 
 from lightning_distill.distillers.labels import UNLABELLED
+from lightning_distill.distillers.output_kind import OutputKind, output_kind
 from lightning_distill.dry_run import map_tensors
-from lightning_distill.metrics import Accuracy
+from lightning_distill.metrics import Accuracy, LabelAccuracy
 
 # Where metrics of classes come from: they take indices, not probabilities.
 OF_CLASSES = ("torchmetrics.classification", "lightning_distill.metrics")
+# Metrics of yes-or-no decisions in torchmetrics.classification, by how their names start; they take whole numbers.
+OF_DECISIONS = ("Multilabel", "Binary")
 STAGES = ("train", "val", "test")
-# Student losses whose target is no class: accuracy is not there by default.
-NOT_CLASSIFICATION = (
-    nn.MSELoss,
-    nn.L1Loss,
-    nn.SmoothL1Loss,
-    nn.HuberLoss,
-    nn.BCELoss,
-    nn.BCEWithLogitsLoss,
-    nn.MultiLabelSoftMarginLoss,
-    nn.PoissonNLLLoss,
-    nn.GaussianNLLLoss,
-)
 
 
 def accuracy() -> Metric:
@@ -37,8 +28,11 @@ def accuracy() -> Metric:
 
 
 def default_metrics(student_loss: Any) -> dict[str, Metric]:
-    """``accuracy`` for single-label classification, nothing for other kinds of student loss."""
-    return {} if isinstance(student_loss, NOT_CLASSIFICATION) else {"accuracy": accuracy()}
+    """``accuracy`` for classes and for labels (of all yes-or-no decisions), ``mae`` for values."""
+    kind = output_kind(student_loss)
+    if kind == "values":
+        return {"mae": MeanAbsoluteError()}
+    return {"accuracy": LabelAccuracy() if kind == "labels" else accuracy()}
 
 
 def as_collection(metrics: Metric | Mapping[str, Metric] | MetricCollection) -> MetricCollection:
@@ -65,7 +59,12 @@ class StageMetrics(nn.Module):
     Args:
         metrics: What to measure; cloned for every stage and head.
         heads: Names of further outputs that are measured beside the main one.
-        teacher_agreement: Also measure how often student and teacher choose the same class, in ``val`` and ``test``.
+        teacher_agreement: Also measure how often student and teacher choose the same class, or take the same
+            yes-or-no decision, in ``val`` and ``test``.
+        kind: What the outputs mean.
+
+    Raises:
+        ValueError: If agreement is to be measured on values, which nobody chooses.
     """
 
     def __init__(
@@ -73,8 +72,15 @@ class StageMetrics(nn.Module):
         metrics: Metric | Mapping[str, Metric] | MetricCollection,
         heads: tuple[str, ...] = (),
         teacher_agreement: bool = False,
+        kind: OutputKind = "classes",
     ) -> None:
         super().__init__()
+        if teacher_agreement and kind == "values":
+            raise ValueError(
+                "Expected `teacher_agreement` to be False, since the student loss compares values and not choices, but "
+                "got True. `distillation_loss` says how far the two are apart."
+            )
+        self.kind = kind
         base = as_collection(metrics)
         self.collections = nn.ModuleDict(
             {
@@ -84,7 +90,7 @@ class StageMetrics(nn.Module):
             }
         )
         self.agreement = nn.ModuleDict(
-            {f"{stage}_agreement": accuracy() for stage in STAGES[1:]} if teacher_agreement else {}
+            {f"{stage}_agreement": self._choices() for stage in STAGES[1:]} if teacher_agreement else {}
         )
 
     @property
@@ -118,7 +124,11 @@ class StageMetrics(nn.Module):
     @staticmethod
     def update_with(metrics: MetricCollection, logits: Tensor, target: Tensor) -> None:
         """Add a batch to some metrics; metrics of classes get the largest share of one-hot or mixed labels."""
-        if target.is_floating_point() and target.shape == logits.shape and _of_classes(metrics):
+        if not target.is_floating_point() or target.shape != logits.shape:
+            pass
+        elif any(map(_takes_decisions, metrics.values(copy_state=False))):
+            target = (target > 0.5).long()
+        elif any(map(_takes_classes, metrics.values(copy_state=False))):
             labelled = target.sum(dim=1) > 0  # a row of zeros is how mixing writes "no label"
             target = torch.where(labelled, target.argmax(dim=1), UNLABELLED)
         metrics.update(logits, target)
@@ -126,7 +136,7 @@ class StageMetrics(nn.Module):
     def update_agreement(self, stage: str, student_logits: Tensor, teacher_logits: Tensor) -> None:
         """Add a batch of both networks' logits."""
         metric = cast(Metric, self.agreement[f"{stage}_agreement"])
-        metric.update(student_logits, teacher_logits.argmax(dim=1))
+        metric.update(student_logits, teacher_logits.argmax(dim=1) if self.kind == "classes" else teacher_logits > 0)
 
     def updated(self, stage: str) -> dict[str, Metric]:
         """The metrics of a stage that have seen a batch, by the name that they are logged under."""
@@ -150,6 +160,9 @@ class StageMetrics(nn.Module):
                 for state, value in counters[name]["state"].items():
                     setattr(metric, state, map_tensors(value, partial(Tensor.to, device=metric.device)))
 
+    def _choices(self) -> Metric:
+        return LabelAccuracy() if self.kind == "labels" else accuracy()
+
     def _of_stage(self, stage: str) -> dict[str, Metric]:
         found: dict[str, Metric] = {}
         for key, collection in self.collections.items():
@@ -161,5 +174,11 @@ class StageMetrics(nn.Module):
         return cast(MetricCollection, self.collections[self._key(stage, head)])
 
 
-def _of_classes(metrics: MetricCollection) -> bool:
-    return any(type(metric).__module__.startswith(OF_CLASSES) for metric in metrics.values(copy_state=False))
+def _takes_decisions(metric: Metric) -> bool:
+    name, module = type(metric).__name__, type(metric).__module__
+    return module.startswith("torchmetrics.classification") and name.startswith(OF_DECISIONS)
+
+
+def _takes_classes(metric: Metric) -> bool:
+    of_labels = isinstance(metric, LabelAccuracy) or _takes_decisions(metric)
+    return type(metric).__module__.startswith(OF_CLASSES) and not of_labels

@@ -12,6 +12,7 @@ from torch import nn
 
 from lightning_distill.callbacks import BestAndLast, EpochCsv, NonFinite, Preflight, SampleCount, Stop, TestOutputs
 from lightning_distill.distillers import BaseDistiller, Distiller
+from lightning_distill.distillers.output_kind import output_kind
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import StagePlan
 from lightning_distill.report.console import is_main_process
@@ -71,9 +72,12 @@ class Stage:
         return values | self._sizes(distiller)
 
     def agreement(self, distiller: BaseDistiller, teacher: nn.Module) -> dict[str, Scalar]:
-        """How often a network that was trained without the teacher chooses the teacher's class."""
-        deployed = distiller.deployable()
-        pair = Distiller(deployed, teacher, example_input=distiller.example_input, teacher_agreement=True)
+        """How often a network that was trained without the teacher chooses the teacher's class; nothing for values."""
+        loss = distiller.student_loss
+        if output_kind(loss) == "values":
+            return {}
+        given = {"student_loss": loss, "example_input": distiller.example_input}
+        pair = Distiller(distiller.deployable(), teacher, teacher_agreement=True, **given)
         name = "test/teacher_agreement"
         return {name: self.measure(pair)[name]}
 

@@ -19,7 +19,7 @@ from torch import nn
 from lightning_distill import __version__
 from lightning_distill.config_keys import arguments, check_keys, locate
 from lightning_distill.config_networks import fill_arguments, start_afresh, take_previous_run, weights_of_run
-from lightning_distill.config_teacher import frozen_teacher
+from lightning_distill.config_teacher import cache_plan, frozen_teacher
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
@@ -150,6 +150,7 @@ def _teacher(config: DictConfig) -> TeacherPlan | None:
         submodule=teacher.get("submodule"),
         drop_head=teacher.get("drop_head", False),
         cache_dir=as_path(teacher.cache_dir),
+        cache=cache_plan(plain_values(teacher), Path(config.output_dir)),
         recipe=_recipe(config, data) if trains else {},
     )
 

@@ -52,8 +52,9 @@ CHOICES = ("augment", "loss", "mixing", "terms", "experiment", "debug", "sweep")
 LOADING = ("submodule", "drop_head", "run", "run_role", "preprocessing")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
     "": (*RUN_KEYS, *GROUPS, "checkpoints"),
-    "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", *LOADING, *TEACHER_OPTIONS),
+    "teacher": ("model", "checkpoint", "cache_dir", "seed", "train", "cache", *LOADING, *TEACHER_OPTIONS),
     "teacher.train": ("distiller", "trainer", "callbacks"),
+    "teacher.cache": ("view", "epochs", "dtype", "top_k", "folder"),
     "checkpoints": ("every_n_steps", "every_n_seconds"),
 }
 # A mapping of names that the user chooses, each to something that is built.

@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lightning_distill.checks import check_choice
 from lightning_distill.models import Preprocessing
+from lightning_distill.pipeline.plan import CachePlan
 from lightning_distill.teachers import FrozenTeacher
+from lightning_distill.teachers.store import Dense, TopK
+from lightning_distill.teachers.store.header import VIEWS
 
 # What FrozenTeacher takes, except for objects, which the run passes.
 TEACHER_OPTIONS = tuple(
@@ -20,6 +24,35 @@ TEACHER_OPTIONS = tuple(
 # What it sees, and where it differs from the student.
 OWN_INPUT = ("mean", "std", "size")
 DIFFERENCES = ("mean", "std", "data_mean", "data_std", "size", "class_map")
+
+
+def cache_plan(teacher: Mapping[str, Any], run_folder: Path) -> CachePlan | None:
+    """How the teacher's answers are stored, by the node ``teacher.cache``; ``None`` where there is none.
+
+    Args:
+        teacher: Plain values of the config's node.
+        run_folder: Where the store goes if no folder is named.
+
+    Raises:
+        ValueError: If a value is out of range.
+
+    Example:
+        >>> cache_plan({"cache": {"top_k": 5}}, Path("run")).encoding
+        TopK(k=5, dtype='float16')
+    """
+    cache = teacher.get("cache")
+    if cache is None:
+        return None
+    dtype, top_k, epochs = cache.get("dtype", "float16"), cache.get("top_k"), cache.get("epochs")
+    view, folder = cache.get("view", "augmented"), cache.get("folder")
+    try:
+        check_choice("view", view, VIEWS)
+        if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1):
+            raise ValueError(f"Expected `epochs` to be a whole number of at least 1, or null, but got {epochs!r}.")
+        encoding = Dense(dtype) if top_k is None else TopK(top_k, dtype)
+    except ValueError as error:
+        raise ValueError(f"Could not build `teacher.cache`: {error}") from error
+    return CachePlan(run_folder if folder is None else Path(folder), view, epochs, encoding)
 
 
 def frozen_teacher(teacher: Mapping[str, Any], data: Any) -> Callable[[nn.Module], FrozenTeacher]:

@@ -161,6 +161,11 @@ class TermSet(nn.Module):
                 losses[name] = self._call(name, self.losses[name], adapted, teacher, given, rows)
         return losses
 
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """The layers of the teacher that the terms read."""
+        return self._taps.paths("teacher")
+
     def weights(self, progress: float) -> dict[str, float]:
         """What each term is multiplied by at this point of the run."""
         return {name: value_at(weight, progress) for name, weight in self._weights.items()}

@@ -13,6 +13,7 @@ from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
 from lightning_distill.report.folder import RunFolder, Scalar
 from lightning_distill.teachers import FrozenTeacher
+from lightning_distill.teachers.store import Dense, Encoding
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,23 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
+class CachePlan:
+    """How the teacher's answers to the training samples are stored, so that they are computed once.
+
+    Attributes:
+        folder: Of the stores; each gets a folder of its own in it, named after what it holds.
+        view: ``"augmented"``: the views that the student sees; ``"clean"``: the images as they are.
+        epochs: Entries of each sample; ``None`` for as many as there are epochs that look different.
+        encoding: How logits are kept.
+    """
+
+    folder: Path
+    view: str = "augmented"
+    epochs: int | None = None
+    encoding: Encoding = field(default_factory=Dense)
+
+
+@dataclass(frozen=True)
 class TeacherPlan:
     """Where the teacher comes from.
 
@@ -51,6 +69,7 @@ class TeacherPlan:
         cache_dir: Where trained teachers are kept for other runs; ``None`` keeps none.
         recipe: Plain values that hold everything that makes this teacher what it is: the key in the cache.
         frozen: Makes the network the teacher that is asked, with its own input and classes.
+        cache: How its answers are stored; ``None`` asks it in every step.
     """
 
     model: Callable[[], nn.Module]
@@ -62,6 +81,7 @@ class TeacherPlan:
     cache_dir: Path | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     frozen: Callable[[nn.Module], FrozenTeacher] = FrozenTeacher
+    cache: CachePlan | None = None
 
 
 @dataclass(frozen=True)

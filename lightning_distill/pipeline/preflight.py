@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from lightning_distill.distillers import BaseDistiller
+from lightning_distill.pipeline.cache import check_cache
 from lightning_distill.pipeline.plan import Plan, TeacherPlan
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import cache_file, make_teacher
@@ -35,6 +36,8 @@ def preflight(plan: Plan) -> None:
         distiller = stage.make(plan.student, teacher)
     distiller.terms.check_dataset_size(getattr(plan.stage.data, "dataset_size", 0))
     check_optimizer("the student", distiller)
+    if teacher is not None and plan.teacher is not None and plan.teacher.cache is not None:
+        check_cache(plan, plan.teacher.cache, teacher)
     if plan.ckpt_path is not None:
         check_checkpoint(plan.ckpt_path, distiller)
     if teacher is not None and plan.baseline:

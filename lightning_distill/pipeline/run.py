@@ -12,6 +12,7 @@ from torch import nn
 from lightning_distill.callbacks import StopRequested
 from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
+from lightning_distill.pipeline.cache import cached_teacher
 from lightning_distill.pipeline.plan import Plan
 from lightning_distill.pipeline.preflight import preflight
 from lightning_distill.pipeline.report import report
@@ -46,6 +47,8 @@ def run(plan: Plan) -> float | None:
     teacher = _asked(plan, trained)
     if teacher is not None and plan.baseline:
         trained["baseline"] = _student("baseline", plan, teacher, done)
+    if teacher is not None and "student" not in done:
+        teacher = _answers(plan, teacher)
     trained["student"] = _student("student", plan, teacher, done)
     return report(plan, trained)
 
@@ -67,6 +70,16 @@ def _asked(plan: Plan, trained: dict[str, BaseDistiller]) -> FrozenTeacher | Non
         return None
     network = trained["teacher"].student
     return network if isinstance(network, FrozenTeacher) else plan.teacher.frozen(network)
+
+
+def _answers(plan: Plan, teacher: FrozenTeacher) -> FrozenTeacher:
+    """The teacher that the student's stage asks: one that looks its answers up, where they are to be stored."""
+    if plan.teacher is None or plan.teacher.cache is None:
+        return teacher
+    with _resumable("student", plan.folder):
+        cached, numbers = cached_teacher(plan, teacher)
+    _write(plan.folder, "run", numbers)
+    return cached
 
 
 def _student(role: str, plan: Plan, teacher: nn.Module | None, done: frozenset[str]) -> BaseDistiller:

@@ -12,7 +12,13 @@ from torch.utils.data import DataLoader
 from lightning_distill.checks import check_choice
 from lightning_distill.engine import pl
 from lightning_distill.teachers.store.header import VIEWS
-from lightning_distill.types import Batch, as_batch
+from lightning_distill.types import Batch, as_batch, batch_size_of
+
+
+def varies(data: pl.LightningDataModule) -> bool:
+    """Whether a training sample looks different from epoch to epoch: augmented, or cropped at random when decoded."""
+    view = getattr(getattr(data, "train_dataset", None), "view", None)
+    return getattr(data, "augment", None) is not None or getattr(view, "random_crop", None) is not None
 
 
 class Views:
@@ -63,7 +69,15 @@ class Views:
             # A loader draws one number per pass: from here, so that the global generator is left as it is.
             generator=torch.Generator(),
         )
-        return map(as_batch, loader)
+        for positions, content in zip(batches(), loader, strict=True):
+            batch = as_batch(content)
+            if batch_size_of(batch.inputs) != len(positions):
+                raise ValueError(
+                    f"Expected every training sample to be readable, since a store has a place for each, but got "
+                    f"{batch_size_of(batch.inputs)} of {len(positions)} in a batch. Remove those that are not, instead "
+                    "of skipping them."
+                )
+            yield batch
 
 
 class _Order:

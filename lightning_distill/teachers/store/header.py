@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from lightning_distill.files import replacing
 from lightning_distill.teachers.store.encoding import Encoding, encoding_of
 
 FORMAT = "lightning-distill teacher store"
@@ -154,13 +154,8 @@ def chunk_rows_for(row_bytes: int) -> int:
 
 def write_header(folder: Path, header: Header) -> None:
     """Write ``header.json``, complete or not at all."""
-    part = folder / f"{FILE}.{os.getpid()}.part"
-    with part.open("w") as file:
-        json.dump({**header.plain(), "key": header.key}, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, folder / FILE)
+    with replacing(folder / FILE) as part:
+        part.write_text(json.dumps({**header.plain(), "key": header.key}, indent=1) + "\n")
 
 
 def read_header(folder: Path) -> Header:

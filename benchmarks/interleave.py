@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 Step = Callable[[], object]
+Clock = Callable[[], float]
 
 
 class Timing(NamedTuple):
@@ -34,23 +35,26 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def once(step: Step, repeats: int) -> float:
+def once(step: Step, repeats: int, clock: Clock = time.perf_counter) -> float:
     """Seconds of one call, averaged over ``repeats``."""
     synchronize()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         step()
     synchronize()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
-def interleaved(candidates: Mapping[str, Step], rounds: int = 31, least: float = 2e-3) -> dict[str, Timing]:
+def interleaved(
+    candidates: Mapping[str, Step], rounds: int = 31, least: float = 2e-3, clock: Clock = time.perf_counter
+) -> dict[str, Timing]:
     """Time every candidate in every round; the order alternates. The others are compared to the first one.
 
     Args:
         candidates: What to run, by name.
         rounds: How often each is timed.
         least: Seconds that one timing takes at least: short candidates are repeated within it.
+        clock: ``time.process_time`` for the CPU's time, which other programs on the machine do not count in.
 
     Example:
         >>> list(interleaved({"a": lambda: sum(range(99)), "b": lambda: sum(range(999))}, rounds=3, least=1e-4))
@@ -63,7 +67,7 @@ def interleaved(candidates: Mapping[str, Step], rounds: int = 31, least: float =
     for turn in range(rounds):
         names = list(candidates) if turn % 2 else list(candidates)[::-1]
         for name in names:
-            times[name].append(once(candidates[name], repeats[name]))
+            times[name].append(once(candidates[name], repeats[name], clock))
     first = times[next(iter(candidates))]
     return {name: _timing(values, first) for name, values in times.items()}
 

@@ -5,6 +5,7 @@ from lightning_distill.callbacks.best_and_last import BestAndLast
 from lightning_distill.callbacks.epoch_csv import EpochCsv
 from lightning_distill.callbacks.nonfinite import NonFinite
 from lightning_distill.callbacks.preflight import Preflight
+from lightning_distill.callbacks.progress import StageProgress
 from lightning_distill.callbacks.sample_count import SampleCount
 from lightning_distill.callbacks.test_outputs import TestOutputs
 from lightning_distill.stop import Stop, StopRequested
@@ -16,6 +17,7 @@ __all__ = [
     "NonFinite",
     "Preflight",
     "SampleCount",
+    "StageProgress",
     "Stop",
     "StopRequested",
     "TestOutputs",

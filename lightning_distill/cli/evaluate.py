@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_distill.cli.answers import answered
+from lightning_distill.cli.quiet import quiet
 
 OPTIONS = ("run", "weights", "to", "trust_config")
 USAGE = """usage: lightning-distill-evaluate run=FOLDER [key=value ...]
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> dict[str, object]:
     from lightning_distill.pipeline import evaluate
     from lightning_distill.report.console import say
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    quiet()
     request = Request.read(arguments, OPTIONS)
     weights = request.weights()
     if weights.suffix in (".pt2", ".onnx"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_distill.cli.answers import answered
+from lightning_distill.cli.quiet import quiet
 
 if TYPE_CHECKING:
     from lightning_distill.pipeline import Plan
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> Path:
     from lightning_distill.report.console import say
     from lightning_distill.report.table import file_size
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    quiet()
     request = Request.read(arguments, OPTIONS)
     if "to" not in request.options:
         raise ValueError("Expected to=FILE, but got none. See --help.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 
 from lightning_distill.cli.answers import answered
 from lightning_distill.cli.conf import conf_folder, typed
+from lightning_distill.cli.quiet import quiet
 
 CONF = conf_folder()
 _typed: list[str] = []  # the command line, before it was put in Hydra's words
@@ -28,8 +28,7 @@ def main(config: DictConfig) -> float | None:
     from lightning_distill.pipeline import run
     from lightning_distill.report.console import program
 
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips, three times a run
+    quiet()
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     try:
         plan = build(config, list(overrides))

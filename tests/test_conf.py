@@ -110,7 +110,17 @@ def test_loss__trains_the_student(option: str, tmp_path: Path) -> None:
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in distiller.student.parameters())
 
 
-@pytest.mark.parametrize("option", [o for o in options("trainer") if o not in ("gpu",)])
+NEED_CUDA = ("gpu", "fsdp", "deepspeed")
+
+
+@pytest.mark.parametrize("option", NEED_CUDA)
+def test_trainer__that_needs_cuda_composes(option: str) -> None:
+    config = composed(f"trainer={option}")
+    check_keys(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    assert config.trainer.accelerator == "gpu"
+
+
+@pytest.mark.parametrize("option", [o for o in options("trainer") if o not in NEED_CUDA])
 def test_trainer__builds(option: str, tmp_path: Path) -> None:
     plan = planned(tmp_path, f"trainer={option}", "trainer.accelerator=cpu", "callbacks.progress_bar=null")
     assert plan.stage.trainer("student", []).max_epochs == composed().trainer.max_epochs

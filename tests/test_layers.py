@@ -25,6 +25,7 @@ LAYERS = (
         "optim",
         "quantize",
         "schedules",
+        "sharded",
         "taps",
         "weight_names",
         "warmup",

@@ -105,8 +105,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._restored = None
         if position is not None:
             self._position.restore(trainer, pl_module, position)
-        if trainer.global_step == 0:
-            # An interruption within the first epoch, too, leaves something to go on from.
+        # An interruption within the first epoch, too, leaves something to go on from. Not where the optimizer is in
+        # shards: to save a state that is empty yet, torch makes it by a step, which counts in Adam's corrections.
+        if trainer.global_step == 0 and not isinstance(trainer.strategy, pl.strategies.ModelParallelStrategy):
             self._taken = self._position.take(trainer, pl_module, within_epoch=False)
             self._save(trainer, self.last)
         if self.stop is not None:

@@ -24,7 +24,7 @@ class ShardedStudent(pl.strategies.ModelParallelStrategy):
 
     Args:
         save_distributed_checkpoint: Write checkpoints as folders of shards, which
-            :func:`~lightning_distill.weights.consolidate` turns into files, instead of ordinary files.
+            :func:`~lightning_distill.sharded.consolidate` turns into files, instead of ordinary files.
         options: As of Lightning's ``ModelParallelStrategy``.
 
     Raises:
@@ -33,6 +33,14 @@ class ShardedStudent(pl.strategies.ModelParallelStrategy):
 
     def __init__(self, save_distributed_checkpoint: bool = False, **options: Any) -> None:
         super().__init__(save_distributed_checkpoint=save_distributed_checkpoint, **options)
+
+    def setup_environment(self) -> None:
+        # Lightning's own "auto" splits over the processes of a node what only tensor parallelism can split.
+        if self._tensor_parallel_size == "auto":
+            self._tensor_parallel_size = 1
+        if self._data_parallel_size == "auto":
+            self._data_parallel_size = self.num_nodes * self.num_processes // self._tensor_parallel_size
+        super().setup_environment()
 
     def connect(self, model: pl.LightningModule) -> None:
         super().connect(model)
@@ -57,5 +65,6 @@ def shard_student(module: Any) -> None:
             for layer in container:
                 if sum(p.numel() for p in layer.parameters()) >= LAYER_PARAMETERS:
                     fully_shard(layer, mesh=mesh)
-    fully_shard(module.student, mesh=mesh)
+    # Also the root: torch would keep it whole after a validation, when no backward pass comes.
+    fully_shard(module.student, mesh=mesh, reshard_after_forward=True)
     module._sharded = True

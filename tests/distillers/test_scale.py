@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,12 +13,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from lightning_distill import DeiTDistiller, Distiller
 from lightning_distill.callbacks import BestAndLast, SampleCount
 from lightning_distill.data import TensorDataModule
-from lightning_distill.distillers import Term
+from lightning_distill.distillers import ShardedStudent, Term
+from lightning_distill.distillers.sharding import shard_student
 from lightning_distill.losses import RKDLoss
+from lightning_distill.sharded import consolidate
+from lightning_distill.weights import load_weights
 
 SAMPLES = 24
 ADAM = partial(torch.optim.AdamW, lr=0.05)
@@ -201,3 +207,56 @@ def test_compile__with_taps_is_the_same_training() -> None:
     assert plain.keys() == compiled.keys()
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-10, atol=1e-10)
+
+
+def sharded_rank(rank: int, port: int, folder: Path, shards: bool) -> None:
+    """One of two processes, as torchrun starts them."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": "0",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
+    module = make("classic")
+    strategy = ShardedStudent(save_distributed_checkpoint=shards)
+    trainer = pl.Trainer(
+        **QUIET, accelerator="cpu", devices=2, strategy=strategy, max_epochs=3, callbacks=[BestAndLast(folder)]
+    )
+    trainer.fit(module, datamodule=data(4))
+    local = {name: list(p.to_local().shape) for name, p in module.student.named_parameters()}  # type: ignore[operator]
+    torch.save(local, folder / f"local{rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shards", [False, True], ids=["file", "folder"])
+def test_fsdp2__shards_the_student_and_trains_as_one_process(tmp_path: Path, shards: bool) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start_processes(sharded_rank, (port, tmp_path, shards), 2, start_method="fork")
+    [one] = run("classic", 1, tmp_path / "one")
+    assert torch.load(tmp_path / "local0.pt")["body.0.weight"] == [3, 4]  # half of its 6 rows
+    last = tmp_path / "last.ckpt"
+    assert last.is_dir() == shards
+    if shards:
+        consolidate(last, tmp_path / "whole.ckpt")
+        last = tmp_path / "whole.ckpt"
+    student = Net().double()
+    load_weights(student, last)
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(value, one["weights"][f"student.{name}"], rtol=1e-10, atol=1e-10)
+    teacher = Net(width=9).double()
+    again = Distiller.load_from_checkpoint(last, student=Net().double(), teacher=teacher, weights_only=True)
+    assert torch.equal(again.student.body[0].weight, student.body[0].weight)
+
+
+def test_fsdp2__trains_the_student_alone() -> None:
+    module = relations(Net().double(), Net(9).double())
+    module.extra = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"Expected the student alone to be trained.*but extra\.weight, extra\.bias"):
+        shard_student(module)

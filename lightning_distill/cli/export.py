@@ -102,10 +102,11 @@ def _write_int8(plan: Plan, student: Any, target: Path, samples: int) -> None:
 
 def _calibration(plan: Plan, samples: int) -> Iterator[Any]:
     """Training inputs, as the student sees them; the whole training set at most."""
+    from lightning_distill.data.module import by_hand
     from lightning_distill.types import as_batch, batch_size_of
 
     seen = 0
-    for loaded in plan.stage.data.train_dataloader():
+    for loaded in by_hand(plan.stage.data).train_dataloader():
         inputs = as_batch(loaded).inputs
         yield inputs
         seen += batch_size_of(inputs)

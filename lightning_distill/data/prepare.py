@@ -94,6 +94,8 @@ class Prepare:
         """``(images - mean) / std`` per channel."""
         if self.mean is None or self.std is None:
             return images
+        if self.mean.device != images.device:
+            self.mean, self.std = self.mean.to(images.device), self.std.to(images.device)
         return (images - self.mean).div_(self.std)
 
     def check(self, inputs: Any, teacher_input: Any) -> None:
@@ -134,14 +136,14 @@ class PreparedDataset(Dataset[Batch]):
 
     Args:
         samples: Where they come from.
-        prepare: What is done to them.
+        prepare: What is done to them; ``None`` for nothing yet.
 
     An index is a position, or ``(position, epoch)`` where the samples of an epoch have their own random view: the
     epoch travels with the index because a worker process has no other way to know it. Where samples are repeated, a
     batch holds several: all first looks come before all second looks, so that no sample is mixed with itself.
     """
 
-    def __init__(self, samples: Samples, prepare: Prepare) -> None:
+    def __init__(self, samples: Samples, prepare: Prepare | None) -> None:
         self.samples = samples
         self.prepare = prepare
 
@@ -160,7 +162,8 @@ class PreparedDataset(Dataset[Batch]):
         return join([self._at(where[epochs == epoch], epoch) for epoch in epochs.unique().tolist()])
 
     def _at(self, where: Tensor, epoch: int | None) -> Batch:
-        return self.prepare(self.samples.read(where, epoch), epoch)
+        batch = self.samples.read(where, epoch)
+        return batch if self.prepare is None else self.prepare(batch, epoch)
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_distill.data.module import by_hand
 from lightning_distill.engine import pl
 from lightning_distill.report.predictions import Predictions
 from lightning_distill.report.quality import choices
@@ -62,8 +62,7 @@ def find_inputs(data: pl.LightningDataModule, rows: Sequence[int], own: Predicti
         rows: Which ones.
         own: Answers, to see that rows and samples belong together.
     """
-    data = copy.copy(data)
-    data.trainer = None  # all samples, not one process's share
+    data = by_hand(data)  # all samples, not one process's share
     found: dict[int, Any] = {}
     start, last = 0, max(rows, default=-1)
     for loaded in data.test_dataloader() if rows else ():

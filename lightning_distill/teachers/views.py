@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_distill.checks import check_choice
+from lightning_distill.data.module import by_hand
 from lightning_distill.engine import pl
 from lightning_distill.teachers.store.header import VIEWS
 from lightning_distill.types import Batch, as_batch, batch_size_of
@@ -37,7 +38,7 @@ class Views:
 
     def __init__(self, data: pl.LightningDataModule, view: str) -> None:
         check_choice("view", view, VIEWS)
-        loader: Any = data.train_dataloader()
+        loader: Any = by_hand(data).train_dataloader()
         if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, "__len__"):
             raise ValueError(
                 f"Expected the training loader of {type(data).__name__} to be a DataLoader over a data set with a "

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from lightning_distill.data.augment.geometry import Geometry, move_pixels
+from lightning_distill.data.augment.keyed import Keyed
 from lightning_distill.data.augment.keys import Draws
 from lightning_distill.types import describe
 
@@ -80,6 +81,11 @@ class BatchAugmentation:
                 continue
             images, moves = operation(move_pixels(images, moves), own), []
         return move_pixels(images, moves)
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether all images of a batch are changed at once: worth doing on an accelerator."""
+        return not any(isinstance(operation, Keyed) for operation in self.operations)
 
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((VERSION, self.operations, self.seed)).encode()).hexdigest()

@@ -277,12 +277,14 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
     # What a checkpoint in the middle of an epoch needs beside the weights.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         state: dict[str, Any] = {"applied": self.applied}  # for the record
         if self._means["train"]:
             state |= {"means": self._means["train"].state_dict(), "metrics": self.stage_metrics.counters("train")}
         checkpoint[STATE_KEY] = state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         state = checkpoint.get(STATE_KEY, {})
         if "means" in state:
             self._means["train"].load_state_dict(state["means"], self.device)

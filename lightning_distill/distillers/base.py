@@ -58,7 +58,7 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
         mixing: Mixup and CutMix of every training batch, before teacher and student see it; see
             :class:`~lightning_distill.data.mixing.Mixing`. It needs an example of the inputs.
         freeze: Paths or globs of the student's modules that are not trained; see
-            :func:`~lightning_distill.models.freeze.freeze`.
+            :func:`~lightning_distill.models.freezing.freeze`.
         init_from_teacher: ``{student path: teacher path}`` of modules whose weights the student starts from; see
             :func:`~lightning_distill.models.initialize.init_from_teacher`. Nothing is copied without a teacher.
         memory_format: ``"auto"`` trains a convolutional student with its channels last in memory, unless it is in

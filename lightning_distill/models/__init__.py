@@ -2,10 +2,12 @@
 
 from lightning_distill.models.cifar import cifar_model
 from lightning_distill.models.conv_net import ConvNet, SmallConvNet
+from lightning_distill.models.freezing import freeze
 from lightning_distill.models.from_timm import timm_model
 from lightning_distill.models.from_torchvision import torchvision_model
 from lightning_distill.models.from_transformers import transformers_model
 from lightning_distill.models.heads import Heads, read_heads
+from lightning_distill.models.initialize import init_from_teacher
 from lightning_distill.models.mlp import MLP
 from lightning_distill.models.pretrained import Preprocessing
 from lightning_distill.models.two_head import TwoHeadStudent
@@ -20,6 +22,8 @@ __all__ = [
     "TwoHeadStudent",
     "TwoHeadViT",
     "cifar_model",
+    "freeze",
+    "init_from_teacher",
     "read_heads",
     "timm_model",
     "torchvision_model",

@@ -16,6 +16,7 @@ from tests.data.disk import stand_in
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "terms")
 CHOICES = [(group, option) for group in GROUPS for option in options(group)]
+ONE_STEP = ("data.batch_size=2", "trainer.limit_train_batches=1", "trainer.max_steps=1")
 # What people type (DESIGN.md, section 3), each beside what it sets.
 OVERRIDES = {
     "alpha=0.5": ("distiller.alpha", 0.5),
@@ -63,10 +64,16 @@ def test_override__does_what_it_says(override: str, expected: tuple[str, object]
     assert OmegaConf.select(config, key) == value
 
 
-@pytest.mark.parametrize("option", options("experiment"))
+# Networks of full size: as few samples as there can be, and all but one are for the slow tests.
+LARGE = {option: ONE_STEP for option in options("experiment") if option.startswith(("cifar100", "imagenet"))}
+SLOW = [option for option in LARGE if option != "cifar100_resnet32x4_resnet8x4"]
+EXPERIMENTS = [pytest.param(o, marks=pytest.mark.slow if o in SLOW else ()) for o in options("experiment")]
+
+
+@pytest.mark.parametrize("option", EXPERIMENTS)
 def test_experiment__runs(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = stand_in(tmp_path / "files", monkeypatch, f"experiment={option}")
-    tiny_run(tmp_path / "run", f"experiment={option}", *given)
+    tiny_run(tmp_path / "run", f"experiment={option}", *given, *LARGE.get(option, ()))
     written = set(files(tmp_path / "run"))
     assert {"student.pt2", "metrics.json", "student.safetensors"} <= written
     assert ("baseline.safetensors" in written) != option.endswith("_init")

@@ -10,6 +10,7 @@ from lightning_distill.models.heads import Heads, read_heads
 from lightning_distill.models.initialize import init_from_teacher
 from lightning_distill.models.mlp import MLP
 from lightning_distill.models.pretrained import Preprocessing
+from lightning_distill.models.segmentation import SegmentationNet
 from lightning_distill.models.two_head import TwoHeadStudent
 from lightning_distill.models.two_head_vit import TwoHeadViT
 
@@ -18,6 +19,7 @@ __all__ = [
     "ConvNet",
     "Heads",
     "Preprocessing",
+    "SegmentationNet",
     "SmallConvNet",
     "TwoHeadStudent",
     "TwoHeadViT",

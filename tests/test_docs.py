@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import lightning_distill.losses as losses
 from tests.configs import ROOT, composed, options
 
@@ -45,3 +47,17 @@ def test_losses__the_command_composes() -> None:
 def test_losses__links_lead_somewhere() -> None:
     for link in re.findall(r"\]\((\.\.?/[^)#]+)\)", PAGE):
         assert (Path(ROOT / "docs") / link).exists(), link
+
+
+@pytest.mark.parametrize("page", ["models", "recipes"])
+def test_pages__blocks_run_and_links_lead_somewhere(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{page}.md block {number}", "exec"), {"__name__": page})
+    for link in re.findall(r"\]\(([\w.]+\.md)\)", text):
+        assert (ROOT / "docs" / link).exists(), link

@@ -16,11 +16,7 @@ from tests.configs import ROOT, composed, files, options, planned, tiny_run
 
 QUICK = ("baseline=false", "export=null")
 CACHED = ("teacher=cached", "teacher.cache.dtype=float32", *QUICK)
-AUGMENTED = (
-    "+data.augment._target_=lightning_distill.data.augment.BatchAugmentation",
-    "+data.augment.operations=[{_target_: lightning_distill.data.augment.RandomFlip}]",
-    "+data.augment.seed=0",
-)
+AUGMENTED = ("augment=standard", "data.augment.padding=1")
 
 
 def metrics(folder: Path) -> dict[str, dict[str, Any]]:
@@ -113,6 +109,8 @@ def test_run__top_k(tmp_path: Path) -> None:
         (("teacher.cache.top_k=0",), "Could not build `teacher.cache`: Expected `k` to be a whole number of at least"),
         (("teacher.cache.top_k=10",), "Could not build `teacher.cache`: Expected `k` to be below the teacher's 10"),
         (("+teacher.cache.viev=clean",), "Unknown config key `teacher.cache.viev`. Did you mean `teacher.cache.view`"),
+        (("mixing=mixup",), "Expected no `distiller.mixing` with `teacher.cache`"),
+        ((*AUGMENTED, "data.repeats=2"), "Expected `repeats` of the data to be 1 where a teacher is remembered"),
         ((*AUGMENTED, "teacher.cache.epochs=2"), "Expected `teacher.cache.epochs` to be at least 3, .* but got 2"),
         (
             (*AUGMENTED, "trainer.max_epochs=-1", "trainer.max_steps=-1"),

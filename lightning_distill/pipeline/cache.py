@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.data_facts import example_of
 from lightning_distill.pipeline.plan import CachePlan, Plan
@@ -109,20 +110,21 @@ def epochs_of(trainer: pl.Trainer, data: pl.LightningDataModule) -> int | None:
     return by_steps if most is None else min(most, by_steps)
 
 
-def check_cache(plan: Plan, cache: CachePlan, teacher: FrozenTeacher) -> None:
+def check_cache(plan: Plan, cache: CachePlan, distiller: BaseDistiller) -> None:
     """Raise before anything is trained if answers could not be stored, or not be looked up later.
 
     Args:
         plan: The run.
         cache: How they are to be stored.
-        teacher: Not trained yet.
+        distiller: The student's, with the live teacher, which is not trained yet.
     """
-    data = plan.stage.data
-    mixing = getattr(data, "mixing", None)
-    if mixing is not None:
+    data, teacher = plan.stage.data, distiller.teacher
+    if teacher is None:
+        return
+    if distiller.mixing is not None:
         raise ValueError(
-            f"Expected no mixing of samples with `teacher.cache`, since a stored answer belongs to one sample, but got "
-            f"{type(mixing).__name__}. Switch it off, or ask the teacher itself: teacher.cache=null"
+            "Expected no `distiller.mixing` with `teacher.cache`, since a stored answer belongs to one sample, but got "
+            f"{distiller.mixing!r}. Leave one of the two out."
         )
     view, _ = entries(cache, data, plan.stage.trainer("student", []))
     identity_of(teacher, data, view)

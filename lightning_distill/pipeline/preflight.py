@@ -37,7 +37,7 @@ def preflight(plan: Plan) -> None:
     distiller.terms.check_dataset_size(getattr(plan.stage.data, "dataset_size", 0))
     check_optimizer("the student", distiller)
     if teacher is not None and plan.teacher is not None and plan.teacher.cache is not None:
-        check_cache(plan, plan.teacher.cache, teacher)
+        check_cache(plan, plan.teacher.cache, distiller)
     if plan.ckpt_path is not None:
         check_checkpoint(plan.ckpt_path, distiller)
     if teacher is not None and plan.baseline:

@@ -45,7 +45,13 @@ class Views:
                 f"length, since a store numbers its samples, but got {type(loader).__name__}."
             )
         self._loader = loader
-        self._by_epoch = view == "augmented" and getattr(loader.sampler, "with_epoch", False)
+        self._by_epoch = view == "augmented"
+        if self._by_epoch and not getattr(loader.sampler, "with_epoch", False):
+            raise ValueError(
+                f"Expected the training loader of {type(data).__name__} to serve the view of an epoch for an index "
+                "(position, epoch), which its sampler says by `with_epoch = True`, but it does not: its views could "
+                "not be made again. Let the teacher see the images as they are: view='clean'"
+            )
         self.samples = len(loader.dataset)
         self.batch_size = loader.batch_size or 1
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_distill import Distiller, FrozenTeacher
 from lightning_distill.data import TensorDataModule
@@ -47,8 +48,8 @@ def teacher(**options: Any) -> FrozenTeacher:
 
 
 def kept(folder: Path, asked: FrozenTeacher | None = None, **options: Any) -> TeacherStore:
-    given: dict[str, Any] = {"encoding": FLOAT32, "epochs": EPOCHS, "progress": False} | options
-    return remember(asked or teacher(), options.pop("data", None) or data(), folder / "store", **given)
+    given: dict[str, Any] = {"data": data(), "encoding": FLOAT32, "epochs": EPOCHS, "progress": False} | options
+    return remember(asked or teacher(), folder=folder / "store", **given)
 
 
 def batches(module: TensorDataModule, epoch: int) -> list[Batch]:
@@ -234,6 +235,20 @@ def test_remember__goes_on_and_keeps_what_is_there(tmp_path: Path) -> None:
     store = kept(tmp_path, live)
     assert sizes == [2]  # two samples, to learn the shape
     assert store.fields(torch.tensor([4]), 2, ["logits"])["logits"].shape == (1, 4)
+
+
+def test_remember__views_that_cannot_be_made_again(tmp_path: Path) -> None:
+    class Other(pl.LightningDataModule):
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(TensorDataset(torch.rand(4, 1, 8, 8), torch.arange(4)), batch_size=2)
+
+        def fingerprint(self) -> str:
+            return "mine"
+
+    with pytest.raises(ValueError, match=r"Expected the training loader of Other to serve the view of an epoch"):
+        kept(tmp_path, data=Other())
+    with pytest.raises(ValueError, match=r"Expected batches with `sample_ids`, by which answers are looked up later"):
+        kept(tmp_path, data=Other(), view="clean")
 
 
 def test_remember__leaves_random_numbers_alone(tmp_path: Path) -> None:

@@ -33,6 +33,28 @@ def runs_channels_last(model: nn.Module, memory_format: str = "auto") -> bool:
     return convolutions >= CONVOLUTIONS and all(p.dtype != torch.float64 for p in model.parameters())
 
 
+def in_order(tensor: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """``tensor`` itself, or a copy if it is ``[N, C, H, W]`` and laid out otherwise than ``memory_format`` says.
+
+    To the letter, also where a dimension has the size 1, so that several orders would do: convolutions choose their
+    algorithm by the strides, and with it the order of their sums.
+
+    Example:
+        >>> in_order(torch.zeros(2, 1, 3, 3), torch.channels_last).stride()
+        (9, 1, 3, 1)
+    """
+    if tensor.dim() != 4:
+        return tensor
+    strides = torch.empty_like(tensor, device="meta", memory_format=memory_format).stride()
+    return tensor if tensor.stride() == strides else torch.empty_like(tensor, memory_format=memory_format).copy_(tensor)
+
+
+def lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
+    """Bring the weights of convolutions into ``memory_format``; keys, values and parameters stay the same."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = in_order(tensor.data, memory_format)
+
+
 def channels_last(inputs: Any) -> Any:
     """Inputs with every tensor ``[B, C, H, W]`` among them in ``torch.channels_last``; the values are the same.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lightning_distill.checks import check_choice
-from lightning_distill.memory_format import MEMORY_FORMATS, runs_channels_last
+from lightning_distill.memory_format import MEMORY_FORMATS, lay_out, runs_channels_last
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.holder import TeacherHolder
 
@@ -50,7 +50,13 @@ class RunsStudent(TeacherHolder):
         exact = self._memory_format == "auto" and str(getattr(self._trainer, "precision", "")).startswith("64")
         self._channels_last = not exact and runs_channels_last(self.student, self._memory_format)
         if self._channels_last and not isinstance(self.student, FrozenTeacher):
-            self.student.to(memory_format=torch.channels_last)
+            lay_out(self.student, torch.channels_last)
+
+    def teardown(self, stage: str) -> None:
+        """Lay the student out as usual: what it becomes next, a teacher or a file, does not depend on this run."""
+        super().teardown(stage)
+        if self._channels_last and not isinstance(self.student, FrozenTeacher):
+            lay_out(self.student, torch.contiguous_format)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

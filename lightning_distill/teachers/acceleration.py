@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_distill.checks import check_choice
 from lightning_distill.dry_run import dry_run, map_tensors
-from lightning_distill.memory_format import MEMORY_FORMATS, channels_last, runs_channels_last
+from lightning_distill.memory_format import MEMORY_FORMATS, channels_last, in_order, runs_channels_last
 from lightning_distill.teachers.fold import copy_with, foldable, folded
 from lightning_distill.types import as_logits, call_model
 
@@ -173,7 +173,7 @@ def _cast(model: nn.Module, dtype: torch.dtype | None, last: bool) -> nn.Module:
         # BatchNorm's statistics keep their precision: it takes inputs of a lower one.
         if dtype is not None and tensor.is_floating_point() and not isinstance(owner, _BatchNorm):
             tensor = tensor.to(dtype)
-        return tensor.contiguous(memory_format=torch.channels_last) if last and tensor.dim() == 4 else tensor
+        return in_order(tensor, torch.channels_last) if last else tensor
 
     return copy_with(model, convert) if dtype is not None or last else model
 

@@ -34,8 +34,14 @@ def fit(module: Distiller, **options: Any) -> pl.Trainer:
     return trainer
 
 
-def is_last(module: Distiller) -> bool:
-    return module.student.layer2[0].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr,index]
+class Strides(pl.Callback):
+    """How the student's weights lie in memory while it is trained."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
+        self.seen.append(module.student.layer2[0].weight.stride()[1] == 1)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +56,10 @@ def is_last(module: Distiller) -> bool:
 )
 def test_memory_format(memory_format: str, precision: str, last: bool, tmp_path: Path) -> None:
     module = distiller(memory_format=memory_format)
-    trainer = fit(module, precision=precision)
-    assert is_last(module) == last
+    strides = Strides()
+    trainer = fit(module, precision=precision, callbacks=[strides])
+    assert strides.seen == [last] * 4
+    assert all(p.is_contiguous() for p in module.student.parameters())  # again, when it is over
     assert module.applied["student/memory_format"] == ("channels_last" if last else "preserve")
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
@@ -68,7 +76,32 @@ def test_memory_format__only_the_order_of_sums_differs(tmp_path: Path) -> None:
     last.save(tmp_path / "student.pt2")
     program = torch.export.load(tmp_path / "student.pt2").module()
     torch.testing.assert_close(program(IMAGES), last.eval()(IMAGES))
-    assert is_last(last)
+
+
+def test_export__within_a_fit(tmp_path: Path) -> None:
+    class Saves(Strides):
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            module.save(tmp_path / f"{trainer.current_epoch}.pt2")
+
+    strides = Saves()
+    fit(distiller(), callbacks=[strides])
+    assert strides.seen == [True] * 4
+    assert (tmp_path / "1.pt2").exists()
+
+
+def test_memory_format__leaves_no_trace_in_a_teacher() -> None:
+    """A teacher that was trained in this process answers as the one that is loaded from its weights, bit for bit."""
+    torch.manual_seed(0)
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    module = Distiller(ConvNet(3, 1, width=4), optimizer=sgd)
+    grey = IMAGES[:, :1].contiguous()
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    loader = DataLoader(TensorDataset(grey, torch.arange(8) % 3), batch_size=4)
+    pl.Trainer(max_epochs=1, accelerator="cpu", enable_checkpointing=False, **quiet).fit(module, loader)  # type: ignore[arg-type]
+    loaded = ConvNet(3, 1, width=4)
+    loaded.load_state_dict(copy.deepcopy(module.student.state_dict()))
+    for options in ({}, {"fold_batchnorm": False}):
+        assert torch.equal(FrozenTeacher(module.student, **options)(grey), FrozenTeacher(loaded, **options)(grey))  # type: ignore[arg-type]
 
 
 def test_a_teacher_that_is_tested_as_a_student__stays_as_it_is() -> None:

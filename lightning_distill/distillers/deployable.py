@@ -1,7 +1,4 @@
-"""The student as it is shipped: one tensor of logits, nothing of the training around it.
-
-A mapping of inputs is given as one argument, as programs want it, or by keyword, as other networks take it.
-"""
+"""The student as it is shipped: one tensor of logits, nothing of the training around it."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ class LogitsOnly(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, inputs: Any = None, **named: Any) -> Tensor:
-        return as_logits(call_model(self.student, named or inputs), "student")
+    def forward(self, inputs: Any) -> Tensor:
+        return as_logits(call_model(self.student, inputs), "student")
 
 
 class AveragedHeads(nn.Module):
@@ -31,8 +28,8 @@ class AveragedHeads(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, inputs: Any = None, **named: Any) -> Tensor:
-        return read_heads(self.student, named or inputs).average
+    def forward(self, inputs: Any) -> Tensor:
+        return read_heads(self.student, inputs).average
 
 
 class ClassHead(nn.Module):
@@ -42,5 +39,5 @@ class ClassHead(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, inputs: Any = None, **named: Any) -> Tensor:
-        return read_heads(self.student, named or inputs).class_logits
+    def forward(self, inputs: Any) -> Tensor:
+        return read_heads(self.student, inputs).class_logits

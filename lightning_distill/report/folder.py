@@ -78,17 +78,11 @@ class RunFolder:
             return {}
         try:
             content = json.loads(self.metrics.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except json.JSONDecodeError as error:
             raise ValueError(
                 f"Expected {self.metrics} to hold JSON, but got: {error}. Delete it to start over."
             ) from None
-        roles = content if isinstance(content, dict) else {}
-        if not roles or not all(isinstance(values, dict) for values in roles.values()):
-            raise ValueError(
-                f"Expected {self.metrics} to hold one mapping per role, but got something else. Delete it to start "
-                "over."
-            )
-        version = roles.get("run", {}).get("format_version")
+        version = content.get("run", {}).get("format_version") if isinstance(content, dict) else None
         if version != FORMAT_VERSION:
             raise ValueError(f"Expected {self.metrics} to have format_version {FORMAT_VERSION}, but got {version!r}.")
         return dict(content)

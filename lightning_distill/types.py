@@ -18,9 +18,16 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: A tensor ``[B, ...]``, or a mapping of keyword arguments for the networks.
-        target: ``[B, ...]`` class indices, or probabilities shaped as the logits; ``None`` where there are no labels.
+        target: ``[B, ...]`` class indices, -100 where there is no label, or probabilities shaped as the logits;
+            ``None`` where no sample has one.
         sample_ids: ``[B]`` integer positions in the data set, for losses and stores that remember samples.
         teacher_input: What the teacher sees where that is something else: another resolution, another modality.
+
+    Example:
+        >>> import torch
+        >>> batch = Batch(torch.zeros(2, 3), torch.tensor([1, -100]))  # -100: this sample has no label
+        >>> batch.inputs.shape, batch.sample_ids
+        (torch.Size([2, 3]), None)
     """
 
     inputs: Any

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NO_LABEL = -100  # what cross-entropy ignores: a sample without a label
+NO_LABEL = -100
+"""The target of a sample without a label: what cross-entropy ignores."""
 
 
 def check_labels(name: str, target: Tensor, num_classes: int) -> None:

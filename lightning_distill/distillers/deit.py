@@ -37,6 +37,18 @@ class DeiTDistiller(BaseDistiller):
 
     Raises:
         ValueError: If an argument is out of range, or the student gives one output only.
+
+    Example:
+        >>> class TwoHeads(nn.Module):
+        ...     def forward(self, x):
+        ...         return x, 2 * x
+        >>> distiller = DeiTDistiller(TwoHeads(), nn.Identity(), distillation_type="hard")
+        >>> losses = distiller.compute_losses((torch.eye(2), torch.tensor([0, 1])))
+        >>> {name: round(loss.item(), 4) for name, loss in losses.items()}
+        {'student_loss': 0.3133, 'distillation_loss': 0.2269}
+        >>> distiller(torch.eye(2))  # what is deployed: the mean of both heads
+        tensor([[1.5000, 0.0000],
+                [0.0000, 1.5000]])
     """
 
     heads = ("class_head", "distillation_head")

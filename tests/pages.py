@@ -16,8 +16,10 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
 FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```", flags=re.DOTALL | re.MULTILINE)
 TRAIN = ("python train.py", "lightning-distill-train")
+# Of configs and modules that the reader has, and we have not.
+OWN = ("--config-dir", "=my.")
 # What a reader puts in; any other placeholder would not be a command that can be checked.
-PLACEHOLDERS = {"<run folder>": "run", "<a>": "0.1", "<b>": "0.9", "<w>": "1.0", "<m>": "at"}
+PLACEHOLDERS = {"<run folder>": "run", "<folder>": "folder", "<a>": "0.1", "<b>": "0.9", "<w>": "1.0", "<m>": "at"}
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -30,7 +32,7 @@ def commands(page: Path) -> Iterator[tuple[str, ...]]:
     for block in blocks(page, "bash", "console", "text", "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             start = next((start for start in TRAIN if line.strip().removeprefix("$ ").startswith(start)), None)
-            if start is not None and "--config-dir" not in line:  # configs of the reader's own
+            if start is not None and not any(own in line for own in OWN):
                 yield tuple(overrides(line.partition(start)[2]))
 
 

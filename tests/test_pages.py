@@ -28,7 +28,7 @@ REFERENCE = ROOT / "docs" / "reference"
 # What train.py does, and parts of `report` and `models`.
 INTERNAL = ("pipeline", "report.figures", "models.cifar")
 # Pages whose Python takes longer than a few seconds.
-SLOW: set[str] = set()
+SLOW = {"augmentation.md"}
 RUN = [
     pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in SLOW else [])
     for page in PAGES

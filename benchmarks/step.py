@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -12,8 +16,12 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from lightning_distill import Distiller, FrozenTeacher
+from lightning_distill.data import TensorDataModule
 from lightning_distill.losses import KLDistillationLoss
 from lightning_distill.models import ConvNet, SmallConvNet
+from lightning_distill.teachers import CachedTeacher, remember
+from lightning_distill.teachers.store import Encoding
+from lightning_distill.types import Batch
 
 BATCH, CLASSES, TEMPERATURE, ALPHA = 128, 10, 4.0, 0.1
 ADAMW = partial(torch.optim.AdamW, lr=1e-3)
@@ -33,8 +41,8 @@ class Work(NamedTuple):
     target: Tensor
 
     @property
-    def batch(self) -> tuple[Tensor, Tensor]:
-        return self.images, self.target
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.images, self.target, torch.arange(len(self.target))
 
 
 class Candidate(NamedTuple):
@@ -125,7 +133,35 @@ def module(work: Work, dtype: torch.dtype | None = None, **options: Any) -> Cand
         options: Of ``FrozenTeacher``; ``student`` holds those of the distiller.
     """
     for_student = options.pop("student", {})
-    teacher = FrozenTeacher(work.teacher, **options)
+    return trained_with(FrozenTeacher(work.teacher, **options), work, dtype, for_student)
+
+
+def cached(work: Work, encoding: Encoding | None = None) -> Candidate:
+    """Our ``Distiller`` with a teacher whose answers are looked up, out of a store of this one batch."""
+    live = FrozenTeacher(work.teacher)
+    samples = work.images.cpu(), work.target.cpu()
+    data = TensorDataModule(samples, samples, num_classes=CLASSES, batch_size=BATCH)
+    folder = tempfile.mkdtemp(prefix="answers-")
+    atexit.register(shutil.rmtree, folder)
+    device = work.images.device
+    store = remember(live, data, folder, view="clean", encoding=encoding, device=device, progress=False)
+    candidate = trained_with(CachedTeacher(live, store), work)
+    ids = work.batch[2]
+    return candidate._replace(answer=lambda images: CachedTeacher(live, store).answer(Batch(images, None, ids), 0))
+
+
+def alone(work: Work) -> Candidate:
+    """Our ``Distiller`` without a teacher: the student alone, laid out in the same way."""
+    return trained_with(None, work)
+
+
+def trained_with(
+    teacher: FrozenTeacher | None,
+    work: Work,
+    dtype: torch.dtype | None = None,
+    for_student: Mapping[str, Any] = MappingProxyType({}),
+) -> Candidate:
+    """The ``training_step`` of a ``Distiller``, backward and the optimizer."""
     loss = KLDistillationLoss(TEMPERATURE)
     distiller = Distiller(student_like(work), teacher, alpha=ALPHA, distillation_loss=loss, **for_student)
     distiller.setup("fit")
@@ -141,7 +177,7 @@ def module(work: Work, dtype: torch.dtype | None = None, **options: Any) -> Cand
         total.backward()
         optimizer.step()
 
-    return Candidate(step, teacher, distiller.student)
+    return Candidate(step, work.teacher if teacher is None else teacher, distiller.student)
 
 
 def fidelity(candidate: Candidate, work: Work) -> dict[str, float]:

@@ -11,7 +11,20 @@ from typing import Any
 import torch
 
 from benchmarks.interleave import Timing, interleaved
-from benchmarks.step import COLUMNS, Candidate, Work, fidelity, make_work, module, multiply_adds, optimised, plain, row
+from benchmarks.step import (
+    COLUMNS,
+    Candidate,
+    Work,
+    alone,
+    cached,
+    fidelity,
+    make_work,
+    module,
+    multiply_adds,
+    optimised,
+    plain,
+    row,
+)
 from benchmarks.step import student_like as student_of
 from benchmarks.table import write
 
@@ -22,6 +35,8 @@ CANDIDATES: dict[str, Callable[[Work], Candidate]] = {
     "Distiller": module,
     "Distiller, fold_batchnorm=False": partial(module, fold_batchnorm=False, student={"memory_format": "preserve"}),
     "Distiller, precision=bf16": partial(module, precision="bf16"),
+    "Distiller, cached (float16)": cached,
+    "Distiller without a teacher": alone,
 }
 BY_HAND, OURS = "loop by hand, equally optimised", "Distiller"
 

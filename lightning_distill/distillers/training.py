@@ -76,6 +76,13 @@ class TrainsStudent(DistillationCore, TeacherHolder):
             self._check_asked()
             self._mixed_classes = self._count_classes()
 
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        # What calls the public hook, which would take the place of the data module's. Where Lightning does not call
+        # it, ids on a GPU are waited for.
+        if isinstance(self.teacher, CachedTeacher) and self._trainer is not None and self._trainer.training:
+            self.teacher.announce(self.unpack_batch(batch))
+        return super()._on_before_batch_transfer(batch, dataloader_idx)
+
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         for part in self._frozen_parts:  # so that BatchNorm's statistics stay as they are

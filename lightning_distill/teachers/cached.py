@@ -45,6 +45,7 @@ class CachedTeacher(FrozenTeacher):
         self.live = live if isinstance(live, FrozenTeacher) else FrozenTeacher(live)
         self.store = store if isinstance(store, TeacherStore) else TeacherStore(store)
         self._looked_up: tuple[Tensor, int, torch.device] | None = None
+        self._announced: Tensor | None = None
         self.train()
 
     @property
@@ -85,10 +86,19 @@ class CachedTeacher(FrozenTeacher):
                 f"Expected batches with `sample_ids`, by which the store {self.store.folder} is read, but got none. "
                 "Yield (inputs, target, sample_ids), or train with the teacher itself."
             )
-        # Copied once: ids on a GPU make it wait here.
-        self._looked_up = batch.sample_ids.cpu(), epoch, _device_of(batch)
+        ids, announced = batch.sample_ids, self._announced
+        self._announced = None
+        known = not _on_host(ids) and announced is not None and announced.shape == ids.shape
+        # Without an announcement, ids on a GPU are waited for here.
+        self._looked_up = announced if known and announced is not None else ids.cpu(), epoch, _device_of(batch)
         header = self.store.header
-        return header.encoding.decode(self._fetch(self.store.logit_fields), header.classes)
+        logits = header.encoding.decode(self._fetch(self.store.logit_fields), header.classes)
+        return _only_where(ids == _sent(self._looked_up[0], ids.device), logits) if known else logits
+
+    def announce(self, batch: Batch) -> None:
+        """Hear which batch will be asked about next, while its ids are on the CPU: no step waits for a GPU then."""
+        ids = batch.sample_ids
+        self._announced = ids if ids is not None and _on_host(ids) else None
 
     def recall(self, paths: Sequence[str]) -> dict[str, Tensor] | None:
         """Features of the last answer; ``None`` if it was computed, and they are where they were tapped.
@@ -121,10 +131,22 @@ class CachedTeacher(FrozenTeacher):
         if self._looked_up is None:
             return {}
         ids, epoch, device = self._looked_up
-        found = self.store.fields(ids, epoch, names)
-        if device.type == "cuda":
-            return {name: field.pin_memory().to(device, non_blocking=True) for name, field in found.items()}
-        return {name: field.to(device) for name, field in found.items()}
+        return {name: _sent(field, device) for name, field in self.store.fields(ids, epoch, names).items()}
+
+
+def _on_host(ids: Tensor) -> bool:
+    """Whether reading these ids takes no wait."""
+    return ids.device.type == "cpu"
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on ``device``; nothing waits for its arrival."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _only_where(same: Tensor, logits: Tensor) -> Tensor:
+    """NaN for samples that are not those that were announced, which stops the run as any NaN of a teacher does."""
+    return torch.where(same.view(-1, *[1] * (logits.ndim - 1)), logits, float("nan"))
 
 
 def _device_of(batch: Batch) -> torch.device:

@@ -143,6 +143,38 @@ def test_top_k__at_temperature_one_keeps_the_probabilities(tmp_path: Path) -> No
     torch.testing.assert_close(found.sum(1), torch.ones(8))
 
 
+def test_announced__ids_on_a_device_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the ids are on a GPU when the teacher is asked: what the data loader gave on the CPU is looked up."""
+    live = teacher()
+    cached = CachedTeacher(live, kept(tmp_path, live))
+    plain = fitted(cached, data())
+    asked: list[Tensor] = []
+
+    def announce(batch: Batch) -> None:
+        assert batch.sample_ids is not None
+        cached._announced = batch.sample_ids.clone()
+        asked.append(cached._announced)
+
+    monkeypatch.setattr("lightning_distill.teachers.cached._on_host", lambda ids: False)
+    monkeypatch.setattr(cached, "announce", announce)
+    announced = fitted(cached, data())
+    assert len(asked) == 9  # three epochs of three batches
+    assert all(torch.equal(announced[name], weights) for name, weights in plain.items())
+
+
+def test_announced__another_batch_gets_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = CachedTeacher(network(), kept(tmp_path))
+    first, second = batches(data(), 0)[:2]
+    assert first.sample_ids is not None
+    assert second.sample_ids is not None
+    mixed_up = first._replace(sample_ids=torch.cat([first.sample_ids[:3], second.sample_ids[3:]]))
+    cached.announce(first)
+    monkeypatch.setattr("lightning_distill.teachers.cached._on_host", lambda ids: False)
+    answer = cached.answer(mixed_up, 0)
+    assert answer[:3].isfinite().all()
+    assert answer[3:].isnan().all()
+
+
 # A teacher like any other.
 
 

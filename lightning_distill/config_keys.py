@@ -47,7 +47,7 @@ GROUPS = (
     "checkpoints",
 )
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
-CHOICES = ("augment", "loss", "mixing", "terms", "experiment", "debug", "sweep")
+CHOICES = ("augment", "loss", "student_loss", "mixing", "terms", "experiment", "debug", "sweep")
 # Under `teacher`: which weights to load, and whether they say what their images are.
 LOADING = ("submodule", "drop_head", "run", "run_role", "preprocessing")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {

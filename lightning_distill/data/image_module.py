@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_distill.checks import check_choice
 from lightning_distill.data.images import MODES, NAMED, ImageSamples, ImageSource, View
 from lightning_distill.data.module import BaseDataModule, check_count
-from lightning_distill.data.split import stratified_choice
+from lightning_distill.data.split import take_split
 
 MOST_WORKERS = 8  # by default; more help only with very large images
 
@@ -78,7 +78,8 @@ class ImageDataModule(BaseDataModule):
             start += len(source)
         for name, size in {"test": test_samples, "val": val_samples}.items():
             if name not in samples:
-                samples["train"], samples[name] = _take(name, samples["train"], size, split_seed)
+                kept, chosen = take_split(name, samples["train"].target, size, split_seed)
+                samples["train"], samples[name] = samples["train"].subset(kept), samples["train"].subset(chosen)
         self._parts = samples
         super().__init__(
             samples["train"],
@@ -109,19 +110,3 @@ def default_workers() -> int:
     """Processes that decode where nobody says how many."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, MOST_WORKERS)
-
-
-def _take(name: str, train: ImageSamples, size: int | None, seed: int) -> tuple[ImageSamples, ImageSamples]:
-    """What stays for training, and the part that is taken from it."""
-    labelled = torch.nonzero(train.target >= 0).flatten()
-    classes = len(torch.unique(train.target[labelled]))
-    size = max(len(labelled) // 10, classes) if size is None else size
-    if not 0 < classes <= size <= len(labelled) - classes:
-        raise ValueError(
-            f"Expected enough labelled training images to take the `{name}` split from, with each class in both, but "
-            f"got {len(labelled)} of {classes} classes, and `{name}_samples` = {size}. Add a `{name}` split."
-        )
-    chosen = labelled[stratified_choice(train.target[labelled], size, (seed, ("test", "val").index(name)))]
-    kept = torch.ones(len(train), dtype=torch.bool)
-    kept[chosen] = False
-    return train.subset(torch.nonzero(kept).flatten()), train.subset(chosen)

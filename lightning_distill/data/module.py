@@ -171,13 +171,15 @@ class BaseDataModule(pl.LightningDataModule):
         return int(self._train.sample_ids.max()) + 1
 
     @property
-    def class_weights(self) -> list[float]:
+    def class_weights(self) -> list[float] | None:
         """One per class, inversely proportional to its training samples, with a mean of 1; 0 where it has none.
 
-        Raises:
-            ValueError: If the labels are no class indices.
+        ``None`` where the labels are no class indices.
         """
-        return class_weights(self.train_dataset.target, self.num_classes)
+        target = self.train_dataset.target
+        if not _is_single_label(target) or not bool(target.ne(NO_LABEL).any()):
+            return None
+        return class_weights(target, self.num_classes)
 
     def full(self) -> Self:
         """A copy that trains on all labelled samples: what a teacher sees. Validation and test are the same."""

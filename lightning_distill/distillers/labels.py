@@ -34,14 +34,16 @@ def student_loss(loss: Callable[..., Tensor], logits: Tensor, target: Tensor) ->
     """
     if type(loss) is not nn.CrossEntropyLoss or loss.reduction != "mean":
         return loss(logits, as_target(loss, target, logits))
-    total = F.cross_entropy(logits, target, loss.weight, None, loss.ignore_index, None, "sum", loss.label_smoothing)
+    # A module in half precision has its class weights in it, too; the logits have been lifted.
+    class_weights = None if loss.weight is None else loss.weight.to(logits.dtype)
+    total = F.cross_entropy(logits, target, class_weights, None, loss.ignore_index, None, "sum", loss.label_smoothing)
     if target.is_floating_point():
         mass = target.sum()
         return total / mass.clamp(min=torch.finfo(mass.dtype).tiny)
     labelled = target != loss.ignore_index
-    if loss.weight is None:
+    if class_weights is None:
         return total / labelled.sum().clamp(min=1)
-    weights = loss.weight[torch.where(labelled, target, 0)] * labelled
+    weights = class_weights[torch.where(labelled, target, 0)] * labelled
     return total / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 

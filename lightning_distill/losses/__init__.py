@@ -6,6 +6,7 @@ from lightning_distill.losses.attention import ATLoss, at_loss
 from lightning_distill.losses.bce import SoftTargetBCELoss, soft_target_bce_loss
 from lightning_distill.losses.channel_correlation import ICKDLoss, ickd_loss
 from lightning_distill.losses.channel_wise import CWDLoss, cwd_loss
+from lightning_distill.losses.class_weighted import class_weighted_cross_entropy
 from lightning_distill.losses.contrastive import CRDLoss, crd_loss
 from lightning_distill.losses.corrected import MFTLoss, mft_loss
 from lightning_distill.losses.correlation import CCLoss, cc_loss
@@ -97,6 +98,7 @@ __all__ = [
     "class_relation_loss",
     "cosine_logits_loss",
     "crd_loss",
+    "class_weighted_cross_entropy",
     "cwd_loss",
     "dist_loss",
     "dist_plus_loss",

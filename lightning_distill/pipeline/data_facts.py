@@ -21,8 +21,14 @@ def data_facts(data: pl.LightningDataModule) -> dict[str, Any]:
     classes = getattr(data, "num_classes")  # noqa: B009 - not declared by the base class
     facts: dict[str, Any] = {"num_classes": classes, "num_labels": classes}
     example = example_of(data)
-    if hasattr(data, "dataset_size"):
-        facts["dataset_size"] = data.dataset_size
+    for name in ("dataset_size", "vocab_size", "max_length", "pad_token_id"):
+        if hasattr(data, name):
+            facts[name] = getattr(data, name)
+    if hasattr(data, "max_length"):
+        facts["max_position_embeddings"] = data.max_length
+    weights = getattr(data, "class_weights", None)
+    if weights is not None:
+        facts["class_weights"] = weights
     if isinstance(example, Tensor):
         facts["in_features"] = example[0].numel()
         if example.ndim == 4:

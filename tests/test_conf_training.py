@@ -126,3 +126,13 @@ class Plain(pl.LightningDataModule):
 
     def __init__(self) -> None:
         super().__init__()
+
+
+def test_augment__typed_as_a_word_under_data(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Expected `augment` to be .* but got 'standard'. .*: augment=standard"):
+        planned(tmp_path, "data.augment=standard")
+
+
+def test_mixing__typed_as_a_number(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="Expected `mixing` to be a Mixing, but got float"):
+        distiller(tmp_path, "distiller.mixing=0.5")

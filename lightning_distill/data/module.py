@@ -97,6 +97,11 @@ class BaseDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"Expected `class_names` to hold `num_classes` = {num_classes} names, but got {len(class_names)}."
             )
+        if augment is not None and not (callable(augment) and hasattr(augment, "fingerprint")):
+            raise ValueError(
+                "Expected `augment` to be (images, sample_ids, epoch) -> images with a `fingerprint()`, but got "
+                f"{augment!r}. On a command line it is chosen without `data.`: augment=standard"
+            )
         self._train, self._val, self._test = train, val, test
         self._labelled_only = False
         # For losses that read labels: where all samples have one, a step need not look.

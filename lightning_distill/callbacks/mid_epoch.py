@@ -30,6 +30,9 @@ class Position:
         own: dict[str, Any] = {"random": random_state()}
         if within_epoch:
             own |= running_means(trainer, module)
+            own["logged"] |= self._waiting  # sums of names that have not been logged again yet
+        else:
+            self._waiting = {}
         return {
             "batches": trainer.fit_loop.epoch_loop.batch_progress.current.completed if within_epoch else 0,
             "shown": {name: float(value) for name, value in trainer._logger_connector._callback_metrics.items()},

@@ -253,11 +253,17 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
             built = built(**given)
         except TypeError as error:
             if not _raised_by_call(error):
-                raise
+                if not _raised_by_library(error):
+                    raise
+                raise ValueError(_unfit(key, error)) from error
             # Raised by the call itself: an argument is missing.
             raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
         except (ValueError, ModuleNotFoundError, MISCONFIGURED) as error:
             raise ValueError(f"Could not build `{key}`: {error}") from error
+        except Exception as error:
+            if not _raised_by_library(error):
+                raise
+            raise ValueError(_unfit(key, error)) from error
     if not isinstance(built, kind):
         raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")
     return built
@@ -267,6 +273,15 @@ def _raised_by_call(error: TypeError) -> bool:
     """Whether the call itself failed, here or in Hydra, rather than something inside of what was called."""
     last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     return last == Path(__file__) or "hydra" in last.parts
+
+
+def _raised_by_library(error: Exception) -> bool:
+    """Whether an installed package failed over a value: code of one's own keeps its trace."""
+    return "site-packages" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+
+
+def _unfit(key: str, error: Exception) -> str:
+    return f"Could not build `{key}`: one of its values does not fit ({type(error).__name__}: {error})."
 
 
 def _build_error(key: str, error: InstantiationException) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from lightning_distill.callbacks import BestAndLast, NonFinite
 from lightning_distill.distillers import BaseDistiller
 from lightning_distill.pipeline.cache import check_cache
 from lightning_distill.pipeline.plan import Plan, TeacherPlan
@@ -42,7 +43,9 @@ def preflight(plan: Plan) -> None:
         check_checkpoint(plan.ckpt_path, distiller)
     if teacher is not None and plan.baseline:
         check_optimizer("the baseline", stage.make(plan.student, None))
-    plan.stage.trainer("student", [])
+    plan.stage.trainer(
+        "student", [NonFinite(**plan.stage.nonfinite), BestAndLast(plan.folder.path, **plan.stage.checkpoints)]
+    )
 
 
 def check_teacher(plan: TeacherPlan) -> FrozenTeacher:

@@ -102,7 +102,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(0.0312), duration(75.0), duration(7300.0)
-        ('31.2 ms', '1 min 15 s', '2 h 2 min')
+        ('31.2 ms', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 1:
         return f"{1000 * seconds:.1f} ms"

@@ -80,7 +80,7 @@ def compare(student: Sequence[float], baseline: Sequence[float], comparisons: in
     Example:
         >>> found = compare([0.84, 0.85, 0.83, 0.86], [0.80, 0.81, 0.80, 0.81])
         >>> found.judgement, round(found.p_value, 4)
-        ('BEATS', 0.0018)
+        ('BEATS', 0.0023)
         >>> compare([0.9, 0.9], [0.8, 0.8]).judgement
         'NO DIFFERENCE'
     """

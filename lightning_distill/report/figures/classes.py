@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_distill.report.figures.style import ROLE_COLOURS, TEXT, add_legend, new_axes
+from lightning_distill.report.figures.style import ROLE_COLOURS, TEXT, add_legend, new_axes, short_name
 from lightning_distill.report.predictions import Predictions
 from lightning_distill.report.quality import class_agreement, confusion_difference
 
@@ -23,14 +23,14 @@ def agreement_figure(predictions: Mapping[str, Predictions], class_names: Sequen
         role: class_agreement(predictions[role], teacher) for role in ("baseline", "student") if role in predictions
     }
     rows = _lowest(shares["student"])
-    height = 1.2 + 0.2 * len(rows) * len(shares)
+    height = 1.4 + 0.3 * len(rows)
     title = "Agreement with the teacher" + ("" if len(rows) == len(class_names) else f", the {len(rows)} lowest")
     figure, axes = new_axes(title, "share of the class's test samples", height=height)
     thickness = 0.8 / len(shares)
     for place, (role, share) in enumerate(shares.items()):
         positions = [row + (place - (len(shares) - 1) / 2) * thickness for row in range(len(rows))]
         axes.barh(positions, share[rows].nan_to_num().tolist(), thickness, color=ROLE_COLOURS[role], label=role)
-    axes.set_yticks(range(len(rows)), [class_names[row] for row in rows])
+    axes.set_yticks(range(len(rows)), [short_name(class_names[row]) for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.grid(visible=False, axis="y")
@@ -43,14 +43,15 @@ def confusion_figure(predictions: Mapping[str, Predictions], class_names: Sequen
     difference = confusion_difference(predictions["student"], predictions["baseline"])
     rows = _busiest(difference)
     part = difference[rows][:, rows]
-    title = "Student minus baseline" + ("" if len(rows) == len(class_names) else f", the {len(rows)} busiest classes")
+    title = "Student minus baseline" + ("" if len(rows) == len(class_names) else f", the {len(rows)} busiest")
     figure, axes = new_axes(title, "chosen class", "true class", height=4.4)
     most = max(1, int(part.abs().max()))
-    names = [class_names[row] for row in rows]
+    names = [short_name(class_names[row]) for row in rows]
     mesh = axes.pcolormesh(part.flip(0).numpy(), cmap="PuOr", vmin=-most, vmax=most)
     axes.set_xticks([place + 0.5 for place in range(len(rows))], names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks([place + 0.5 for place in range(len(rows))], names[::-1])
     axes.set_aspect("equal")
+    axes.tick_params(labelsize=10 if len(rows) <= ANNOTATED else 7)
     axes.grid(visible=False)
     if len(rows) <= ANNOTATED:
         _annotate(axes, part, most)

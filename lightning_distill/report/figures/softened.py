@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_distill.report.figures.style import LINES, ROLE_COLOURS, add_legend, new_axes
+from lightning_distill.report.figures.style import LINES, ROLE_COLOURS, add_legend, new_axes, short_name
 
 MOST_CLASSES = 10  # the most likely ones
 
@@ -26,7 +26,7 @@ def softened_figure(
     teacher = logits["teacher"]
     shown = teacher.argsort(descending=True)[:MOST_CLASSES].sort().values if len(teacher) > MOST_CLASSES else None
     rows = list(range(len(teacher))) if shown is None else shown.tolist()
-    figure, axes = new_axes(f"label: {class_names[target]}", ylabel="probability", height=2.9)
+    figure, axes = new_axes(f"label: {short_name(class_names[target], most=40)}", ylabel="probability", height=3.0)
     bars = [
         ("teacher, T = 1", teacher.softmax(dim=0), LINES, 0.0),
         (f"teacher, T = {temperature:g}", (teacher / temperature).softmax(dim=0), ROLE_COLOURS["teacher"], -0.2),
@@ -40,7 +40,7 @@ def softened_figure(
     for label, values, colour, shift in bars:
         places = [row + shift for row in range(len(rows))]
         axes.bar(places, values[rows].tolist(), 0.9 if shift == 0 else 0.4, color=colour, label=label)
-    names = [class_names[row] for row in rows]
+    names = [short_name(class_names[row], most=10) for row in rows]
     axes.set_xticks(range(len(rows)), names, rotation=90 if max(map(len, names)) > 3 else 0)
     axes.grid(visible=False, axis="x")
     add_legend(figure)

@@ -39,6 +39,16 @@ def add_legend(figure: Figure, columns: int = 3) -> None:
     figure.legend(frameon=False, labelcolor=TEXT, fontsize=9, ncols=columns, loc="outside lower center")
 
 
+def short_name(name: str, most: int = 14) -> str:
+    """A class name that leaves room for the figure.
+
+    Example:
+        >>> short_name("Staffordshire bullterrier"), short_name("7")
+        ('Staffordshire…', '7')
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def laid_out(figure: Figure) -> Figure:
     """The figure with everything in its place, found once and not again for every file."""
     figure.draw_without_rendering()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_distill.cli.conf import conf_folder
+from lightning_distill.cli.trust import check_trust
 from lightning_distill.report import RunFolder
+
+LARGEST = 1_000_000
 
 
 def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -16,17 +23,47 @@ def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     folder = Path(config.resume)
     if not RunFolder(folder).config.is_file():
         raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
-    others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
+    others = [
+        override
+        for override in overrides
+        if not override.lstrip("+").startswith(("resume=", "hydra.", "trust_config="))
+    ]
     if others:
         raise ValueError(
             f"Expected nothing beside `resume`, since a run goes on with its own config, but got {' '.join(others)}. "
             "To change something, start a new run from a checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
         )
-    saved = OmegaConf.load(RunFolder(folder).config)
-    if not isinstance(saved, DictConfig):
-        raise ValueError(f"Expected {RunFolder(folder).config} to hold a config, but got a list.")
+    path = RunFolder(folder).config
+    saved = read_config(path)
+    # Another user's config: what it names would run as this user.
+    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+        plain: Any = OmegaConf.to_container(saved, resolve=False)
+        check_trust(plain, str(path), bool(config.get("trust_config")))
     add_newer_keys(saved)
     saved.output_dir, saved.resume = str(folder), str(folder)
+    return saved
+
+
+def read_config(path: Path) -> DictConfig:
+    """A config file: plain values, whatever it holds; nothing in it is run.
+
+    Raises:
+        ValueError: If it is none, or much larger than a config is.
+    """
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"Expected {path} to be a config of at most {LARGEST} bytes, but got {size}.")
+    try:
+        text = path.read_text()
+        # An alias repeats what it names: a few lines of them stand for more than fits in memory. A run writes none.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ValueError("it repeats parts of itself by aliases")
+        saved = OmegaConf.create(text)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"Expected {path} to be a config that a run wrote, but it cannot be read: {first}.") from None
+    if not isinstance(saved, DictConfig) or "output_dir" not in saved:
+        raise ValueError(f"Expected {path} to be a config that a run wrote, but it has no `output_dir`.")
     return saved
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -137,6 +138,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
+    _check_size(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -144,6 +146,19 @@ def _read_torch(path: Path) -> Any:
         raise _unreadable(path, _refused(error)) from None
     except Exception as error:  # whatever the bytes of a file that is something else make the reader do
         raise _unreadable(path, error) from error
+
+
+def _check_size(path: Path) -> None:
+    """Raise for a file that would be much larger in memory than on the disk: torch does not compress, a bomb does."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _unreadable(path, error) from None
+    if size > path.stat().st_size:
+        raise _unreadable(path, f"it is compressed, {size} bytes when unpacked, which torch never writes")
 
 
 def _refused(error: UnpicklingError) -> str:

@@ -16,6 +16,7 @@ from tests.data.disk import stand_in
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "terms")
 CHOICES = [(group, option) for group in GROUPS for option in options(group)]
+ONE_STEP = ("data.batch_size=2", "trainer.limit_train_batches=1", "trainer.max_steps=1")
 # What people type (DESIGN.md, section 3), each beside what it sets.
 OVERRIDES = {
     "alpha=0.5": ("distiller.alpha", 0.5),
@@ -63,13 +64,48 @@ def test_override__does_what_it_says(override: str, expected: tuple[str, object]
     assert OmegaConf.select(config, key) == value
 
 
-@pytest.mark.parametrize("option", options("experiment"))
+# Networks of full size: as few samples as there can be, and only in the slow tests.
+LARGE = {option: ONE_STEP for option in options("experiment") if option.startswith(("cifar100", "imagenet", "deit_"))}
+EXPERIMENTS = [pytest.param(o, marks=pytest.mark.slow if o in LARGE else ()) for o in options("experiment")]
+
+
+@pytest.mark.parametrize("option", EXPERIMENTS)
 def test_experiment__runs(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = stand_in(tmp_path / "files", monkeypatch, f"experiment={option}")
-    tiny_run(tmp_path / "run", f"experiment={option}", *given)
+    tiny_run(tmp_path / "run", f"experiment={option}", *given, *LARGE.get(option, ()))
     written = set(files(tmp_path / "run"))
     assert {"student.pt2", "metrics.json", "student.safetensors"} <= written
-    assert ("baseline.safetensors" in written) != option.endswith("_init")
+    alone = option.endswith("_init") or option.startswith(("imagenet", "deit_"))
+    assert ("baseline.safetensors" in written) != alone
+
+
+def test_recipe__deit_is_the_papers() -> None:
+    """Tables 7 and 9 of https://arxiv.org/abs/2012.12877."""
+    config = OmegaConf.create(plain(composed("experiment=deit_small", "output_dir=x")))
+    assert config.student.model_name == "deit_small_distilled_patch16_224"
+    assert (config.student.drop_path_rate, config.trainer.max_epochs, config.scheduler.warmup_epochs) == (0.1, 300, 5)
+    assert config.optimizer.lr == 5e-4 * 4 * config.data.batch_size / 512
+    mixing = config.distiller.mixing
+    assert (mixing.mixup_alpha, mixing.cutmix_alpha, mixing.label_smoothing) == (0.8, 1.0, 0.1)
+    assert (config.data.augment.num_ops, config.data.augment.magnitude, config.data.augment.erase) == (2, 9, 0.25)
+    assert config.distiller.distillation_loss == {
+        "_target_": "lightning_distill.losses.HardDistillationLoss",
+        "label_smoothing": 0.0,
+    }
+
+
+def test_recipe__cifar_is_the_benchmarks() -> None:
+    config = OmegaConf.create(plain(composed("experiment=cifar100_wrn_40_2_wrn_16_2", "output_dir=x")))
+    teacher = config.teacher.train.distiller
+    for optimizer in (config.optimizer, teacher.optimizer):
+        assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.05, 0.9, 5e-4)
+        assert not optimizer.get("nesterov", False)
+    for scheduler in (config.scheduler, teacher.scheduler):
+        assert (scheduler.milestones, scheduler.gamma) == ([150, 180, 210], 0.1)
+    assert config.data.batch_size == 64
+    assert config.trainer.max_epochs == config.teacher.train.trainer.max_epochs == 240
+    assert config.data.augment.padding == 4
+    assert composed("experiment=cifar100_resnet50_mobilenet_v2").optimizer.lr == 0.01
 
 
 def test_two_stages__the_second_starts_from_the_first(tmp_path: Path) -> None:

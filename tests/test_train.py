@@ -57,6 +57,15 @@ def test_cli__sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
+def test_cli__searches_with_optuna(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    options = (*TINY, "sweep=optuna", "teacher=null", "hydra.sweep.dir=sweep", "hydra.sweeper.n_trials=2")
+    assert called(monkeypatch, "-m", *options, "hydra/hydra_logging=none") == 0
+    settings = json.loads((tmp_path / "sweep/verdict.json").read_text())["settings"]
+    assert [setting["seeds"] for setting in settings] == [[100], [100]]
+    assert settings[0]["label"] != settings[1]["label"]
+
+
 def test_cli__sweep_with_several_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("-m", "seed=0,1", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "teacher=null")
     assert called(monkeypatch, *options, "callbacks.progress_bar=null", "hydra/hydra_logging=none") == 1

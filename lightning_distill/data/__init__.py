@@ -16,8 +16,10 @@ from lightning_distill.data.mnist import FashionMNISTDataModule, MNISTDataModule
 from lightning_distill.data.module import BaseDataModule
 from lightning_distill.data.prepare import Augment, Prepare, PreparedDataset
 from lightning_distill.data.sampler import EpochSampler
+from lightning_distill.data.shapes import ShapesDataModule
 from lightning_distill.data.split import stratified_choice
 from lightning_distill.data.tensors import TensorDataModule
+from lightning_distill.data.text import PythonDocsDataModule
 
 __all__ = [
     "Augment",
@@ -40,6 +42,8 @@ __all__ = [
     "NO_LABEL",
     "Prepare",
     "PreparedDataset",
+    "PythonDocsDataModule",
+    "ShapesDataModule",
     "TensorDataModule",
     "class_weights",
     "keep_batch",

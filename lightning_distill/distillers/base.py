@@ -48,6 +48,7 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
             ``target``, ``sample_ids``, ``progress``.
         distillation_weight: Replaces ``1 - alpha`` for recipes whose weights are independent.
         terms: Extra losses by name; see :class:`~lightning_distill.distillers.terms.Term`.
+        class_dim: The dimension of both networks' logits that holds the classes: -1 for sequences ``[B, T, C]``.
         metrics: torchmetrics, as one metric, a mapping or a ``MetricCollection``; ``{}`` for none. If not given:
             ``accuracy`` of classes, or of all yes-or-no decisions; ``mae`` of values.
         optimizer: ``params -> optimizer``, for example ``functools.partial(torch.optim.AdamW, lr=1e-3)``.
@@ -58,7 +59,7 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
         mixing: Mixup and CutMix of every training batch, before teacher and student see it; see
             :class:`~lightning_distill.data.mixing.Mixing`. It needs an example of the inputs.
         freeze: Paths or globs of the student's modules that are not trained; see
-            :func:`~lightning_distill.models.freeze.freeze`.
+            :func:`~lightning_distill.models.freezing.freeze`.
         init_from_teacher: ``{student path: teacher path}`` of modules whose weights the student starts from; see
             :func:`~lightning_distill.models.initialize.init_from_teacher`. Nothing is copied without a teacher.
         memory_format: ``"auto"`` trains a convolutional student with its channels last in memory, unless it is in
@@ -88,6 +89,7 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
         distillation_loss: Loss | None = None,
         distillation_weight: float | Schedule | None = None,
         terms: Mapping[str, Term] | None = None,
+        class_dim: int = 1,
         metrics: Metric | Mapping[str, Metric] | MetricCollection | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
@@ -109,6 +111,7 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
             distillation_loss=distillation_loss,
             distillation_weight=distillation_weight,
             terms=terms,
+            class_dim=class_dim,
             example_input=example_input,
         )
         self.set_training(
@@ -243,7 +246,7 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
         return {"": outputs.deployed}
 
     def _evaluate(self, stage: str, batch: Batch) -> Tensor:
-        outputs = self.read_student(batch.inputs)
+        outputs = self.student_outputs(batch.inputs)
         if batch.target is not None:
             self._note(stage, {"student_loss": self._student_loss(outputs, batch)}, batch)
             self._update_metrics(stage, outputs, batch)

@@ -51,6 +51,8 @@ class DistillationCore(HoldsTeacher):
         distillation_loss: ``(student_logits, teacher_logits, **needs) -> scalar``.
         distillation_weight: Replaces ``1 - alpha``.
         terms: Extra losses by name.
+        class_dim: The dimension of both networks' logits that holds the classes: -1 for sequences ``[B, T, C]``. Losses
+            and metrics see them at dimension 1; what is deployed stays as it is.
         example_input: A small batch of inputs: checks that the networks fit each other, and sizes the terms.
 
     Raises:
@@ -68,6 +70,7 @@ class DistillationCore(HoldsTeacher):
         distillation_loss: Loss | None = None,
         distillation_weight: float | Schedule | None = None,
         terms: Mapping[str, Term] | None = None,
+        class_dim: int = 1,
         example_input: Any = None,
     ) -> None:
         super().__init__()
@@ -76,6 +79,9 @@ class DistillationCore(HoldsTeacher):
         check_weight("alpha", alpha, check_fraction)
         if distillation_weight is not None:
             check_weight("distillation_weight", distillation_weight)
+        if class_dim == 0 or isinstance(class_dim, bool) or not isinstance(class_dim, int):
+            raise ValueError(f"Expected `class_dim` to be a dimension after the batch's, but got {class_dim!r}.")
+        self.class_dim = class_dim
         self.student = student
         self.teacher = teacher
         self.alpha = alpha
@@ -107,9 +113,9 @@ class DistillationCore(HoldsTeacher):
 
     def prepare(self, example_input: Any) -> None:
         """Run one example through both networks and raise if their outputs do not fit; nothing is changed by it."""
-        outputs = dry_run(self.student, example_input, lambda _, inputs: self.read_student(inputs))
+        outputs = dry_run(self.student, example_input, lambda _, inputs: self.student_outputs(inputs))
         if self.distils and self.teacher is not None:
-            teacher_logits = as_logits(self.teacher.answer_example(example_input), "teacher")
+            teacher_logits = self._classes_first(as_logits(self.teacher.answer_example(example_input), "teacher"))
             check_class_counts(outputs.distillation_logits, teacher_logits, self.distillation_loss)
 
     def named_losses(self, batch: Batch, progress: float, epoch: int, where: str = "this batch") -> dict[str, Tensor]:
@@ -146,7 +152,14 @@ class DistillationCore(HoldsTeacher):
         """
         if self.teacher is None:
             raise ValueError("Expected `teacher` to be a network, but got None. Assign one to `distiller.teacher`.")
-        return as_logits(self.teacher.answer(batch, epoch), "teacher").detach()
+        return self._classes_first(as_logits(self.teacher.answer(batch, epoch), "teacher")).detach()
+
+    def student_outputs(self, inputs: Any) -> StudentOutputs:
+        """What :meth:`read_student` gives, with the classes at dimension 1: ``[B, C, ...]``."""
+        return StudentOutputs(*(self._classes_first(logits) for logits in self.read_student(inputs)))
+
+    def _classes_first(self, logits: Tensor) -> Tensor:
+        return logits if self.class_dim == 1 else logits.movedim(self.class_dim, 1)
 
     def weights_at(self, progress: float) -> dict[str, float]:
         """What each loss is multiplied by when ``progress``, in [0, 1], of the run is done."""
@@ -165,7 +178,7 @@ class DistillationCore(HoldsTeacher):
         return [name for name, weight in weights.items() if is_scheduled(weight)] + self.terms.scheduled()
 
     def _run_student(self, batch: Batch) -> StudentOutputs:
-        outputs = self.read_student(batch.inputs)
+        outputs = self.student_outputs(batch.inputs)
         self._outputs = StudentOutputs(*(logits.detach() for logits in outputs))  # for the metrics of this step
         return outputs
 

@@ -1,4 +1,7 @@
-"""The student as it is shipped: one tensor of logits, nothing of the training around it."""
+"""The student as it is shipped: one tensor of logits, nothing of the training around it.
+
+A mapping of inputs is given as one argument, as programs want it, or by keyword, as other networks take it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ class LogitsOnly(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, inputs: Any) -> Tensor:
-        return as_logits(call_model(self.student, inputs), "student")
+    def forward(self, inputs: Any = None, **named: Any) -> Tensor:
+        return as_logits(call_model(self.student, named or inputs), "student")
 
 
 class AveragedHeads(nn.Module):
@@ -28,8 +31,8 @@ class AveragedHeads(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, inputs: Any) -> Tensor:
-        return read_heads(self.student, inputs).average
+    def forward(self, inputs: Any = None, **named: Any) -> Tensor:
+        return read_heads(self.student, named or inputs).average
 
 
 class ClassHead(nn.Module):
@@ -39,5 +42,5 @@ class ClassHead(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, inputs: Any) -> Tensor:
-        return read_heads(self.student, inputs).class_logits
+    def forward(self, inputs: Any = None, **named: Any) -> Tensor:
+        return read_heads(self.student, named or inputs).class_logits

@@ -14,7 +14,7 @@ from lightning_distill.distillers.core import DistillationCore
 from lightning_distill.distillers.needs import check_factory
 from lightning_distill.distillers.soft_labels import check_soft_labels
 from lightning_distill.dry_run import dry_run
-from lightning_distill.models.freeze import freeze as freeze_parts
+from lightning_distill.models.freezing import freeze as freeze_parts
 from lightning_distill.models.initialize import Pairs
 from lightning_distill.models.initialize import init_from_teacher as copy_layers
 from lightning_distill.optim import Groups, build_optimizer, parameter_groups

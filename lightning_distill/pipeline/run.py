@@ -12,6 +12,7 @@ from torch import nn
 from lightning_distill.callbacks import StopRequested
 from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
+from lightning_distill.files import recover
 from lightning_distill.pipeline.cache import cached_teacher
 from lightning_distill.pipeline.plan import Plan
 from lightning_distill.pipeline.preflight import preflight
@@ -21,6 +22,7 @@ from lightning_distill.pipeline.teacher import make_teacher, teacher_stage
 from lightning_distill.report.console import is_main_process, program, say
 from lightning_distill.report.folder import RunFolder, Scalar, write_text_atomically
 from lightning_distill.teachers import FrozenTeacher
+from lightning_distill.weights import read_weights
 
 
 def run(plan: Plan) -> float | None:
@@ -104,7 +106,15 @@ def _student(role: str, plan: Plan, teacher: nn.Module | None, done: frozenset[s
 def _last(plan: Plan, role: str) -> Path | None:
     """Where an interrupted stage goes on, if it got that far."""
     path = plan.folder.checkpoints(role) / "last.ckpt"
-    return path if plan.resumes and path.exists() else None
+    recover(path)
+    if not plan.resumes or not path.exists():
+        return None
+    if path.is_file():
+        try:
+            read_weights(path)
+        except ValueError as error:
+            raise ValueError(f"{error} Delete it to begin the stage `{role}` anew.") from None
+    return path
 
 
 @contextmanager

@@ -78,11 +78,17 @@ class RunFolder:
             return {}
         try:
             content = json.loads(self.metrics.read_text())
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(
                 f"Expected {self.metrics} to hold JSON, but got: {error}. Delete it to start over."
             ) from None
-        version = content.get("run", {}).get("format_version") if isinstance(content, dict) else None
+        roles = content if isinstance(content, dict) else {}
+        if not roles or not all(isinstance(values, dict) for values in roles.values()):
+            raise ValueError(
+                f"Expected {self.metrics} to hold one mapping per role, but got something else. Delete it to start "
+                "over."
+            )
+        version = roles.get("run", {}).get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(f"Expected {self.metrics} to have format_version {FORMAT_VERSION}, but got {version!r}.")
         return dict(content)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lightning_distill.files import replacing
+from lightning_distill.files import follow_umask, replacing
 from lightning_distill.report.folder import ROLES, RunFolder
 
 
@@ -35,6 +35,7 @@ def save_predictions(found: Mapping[str, Tensor], path: Path) -> None:
         return
     with replacing(path) as part:
         save_file({name: values.contiguous() for name, values in found.items()}, part)
+        follow_umask(part)
 
 
 def read_predictions(folder: RunFolder) -> dict[str, Predictions]:

@@ -109,9 +109,13 @@ def group_by_setting(runs: Sequence[Run]) -> list[Setting]:
     for seeds in groups.values():
         chosen = sorted(seeds.values(), key=lambda run: (str(type(run.seed)), run.seed or 0))
         config = chosen[0].config
-        label = " ".join(f"{key}={config.get(key)}" for key in varied)
+        label = " ".join(f"{key}={_short(config.get(key))}" for key in varied)
         settings.append(Setting(label, chosen, config))
     return settings
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > 6 else str(value)
 
 
 def _ignored(key: str, runs: Sequence[Run]) -> bool:

@@ -17,6 +17,7 @@ from lightning_distill.report.statistics import Comparison, Estimate, compare, e
 ACCURACY = "test/accuracy"
 SELECTED_BY = "val/accuracy"
 NOT_MEASURED = "–"  # noqa: RUF001
+AT_LENGTH = 4  # settings; more are easier to read as rows
 USAGE = """usage: lightning-distill-report FOLDER ...     (in a checkout: python report.py runs=FOLDER)
 
 Tell from finished runs whether distillation helped: mean, deviation and interval over seeds, a paired test against
@@ -109,11 +110,32 @@ def estimate_cells(found: Estimate) -> tuple[str, str, str, str]:
     return f"{found.mean:.2%}", spread, interval, str(found.count)
 
 
-def print_summary(summary: Summary) -> None:
-    """Say it on the terminal."""
+def overview_table(summary: Summary) -> Table:
+    """One row per setting, the best by validation first."""
+    table = Table(title=f"{len(summary.settings)} settings, by validation accuracy", title_justify="left")
+    for header in ("", "validation", "test", "baseline", "gain", "runs", ""):
+        table.add_column(header, justify="right" if header else "left")
+    rows = []
     for setting, comparison in zip(summary.settings, summary.comparisons, strict=True):
-        say(summary_table(setting))
-        say(f"{comparison.judgement}: {comparison.reason}\n")
+        names = (("student", SELECTED_BY), ("student", ACCURACY), ("baseline", ACCURACY))
+        means = [estimate(values).mean if (values := setting.values(*name)) else None for name in names]
+        gain = comparison.difference
+        shown = [NOT_MEASURED if mean is None else f"{mean:.2%}" for mean in means]
+        shown += [NOT_MEASURED if gain is None else f"{100 * gain.mean:+.1f}", str(len(setting.runs))]
+        rows.append((means[0] or 0.0, [setting.label, *shown, comparison.judgement if gain else NOT_MEASURED]))
+    for _, row in sorted(rows, key=lambda entry: -entry[0]):
+        table.add_row(*row)
+    return table
+
+
+def print_summary(summary: Summary) -> None:
+    """Say it on the terminal: each setting at length, or where there are many, in a row each."""
+    if len(summary.settings) > AT_LENGTH:
+        say(overview_table(summary))
+    else:
+        for setting, comparison in zip(summary.settings, summary.comparisons, strict=True):
+            say(summary_table(setting))
+            say(f"{comparison.judgement}: {comparison.reason}\n")
     if summary.best is not None and len(summary.settings) > 1:
         best = summary.settings[summary.best]
         mean = estimate(best.values("student", SELECTED_BY)).mean

@@ -29,7 +29,7 @@ def write_summary(summary: Summary, folder: Path) -> None:
         )
     ]
     if varies(summary.settings):
-        said = "Mean validation accuracy of the student by alpha and temperature; a frame marks the best."
+        said = "Mean validation accuracy of the student by alpha and temperature; the best is framed."
         drawn.insert(0, draw(folder, "alpha_temperature", said, heat_map, summary.settings))
     parts = [_setting(summary, index) for index in range(len(summary.settings))]
     notes = tag("ul", *(tag("li", note) for note in summary.notes))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torchvision
+from PIL import Image
 
 from tests.configs import composed
 
@@ -63,6 +64,17 @@ def write_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch, classes: int = 10
     return folder
 
 
+def write_classes(folder: Path, classes: int = 5) -> Path:
+    """``train/`` and ``val/`` with a folder for each class."""
+    for split, count in {"train": 8, "val": 2}.items():
+        for number in range(classes):
+            place = folder / split / f"class{number}"
+            place.mkdir(parents=True)
+            for index, pixels in enumerate(images(count, 40, 40, 3, seed=number)):
+                Image.fromarray(pixels).save(place / f"{index}.png")
+    return folder
+
+
 def _pickle(path: Path, content: dict[str, Any]) -> None:
     path.write_bytes(pickle.dumps(content, protocol=2))  # the real ones come from Python 2
 
@@ -81,4 +93,8 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> 
         return [f"data.root={write_cifar(folder, monkeypatch)}", *few]
     if target == "CIFAR100DataModule":
         return [f"data.root={write_cifar(folder, monkeypatch, 100)}", "data.val_samples=100"]
+    if target == "ImageFolderDataModule":
+        small = ["data.image_size=32", "data.resize=36", "data.workers=0"]
+        untrained = ["teacher.model.pretrained=false", "teacher.model.model_name=test_resnet"]
+        return [f"data.root={write_classes(folder)}", *small, *untrained]
     return []

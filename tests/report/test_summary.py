@@ -91,6 +91,18 @@ def test_written__page_numbers_and_plots(tmp_path: Path) -> None:
     assert "alpha=0.1 temperature=8.0, best by validation" in page
 
 
+def test_many_settings__are_a_row_each_and_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a random search leaves them: no value of alpha or temperature occurs twice."""
+    for trial in range(6):
+        place = {"alpha": 0.12345678 * (trial + 1), "temperature": 1.5 + trial}
+        write_run(tmp_path / str(trial), 100, None, 0.8, val=0.8 - trial / 100, **place)
+    assert main([str(tmp_path)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "alpha=" in line]
+    assert lines[0].startswith("│ alpha=0.1235 temperature=1.5 │     80.00% │ 80.00% │")
+    assert "temperature=6.5 " in lines[5]
+    assert "could not be drawn" not in (tmp_path / "verdict.html").read_text()
+
+
 def test_one_setting__needs_no_heat_map(tmp_path: Path) -> None:
     write_run(tmp_path / "0", 0, 0.8, 0.9)
     assert main([str(tmp_path)]) == 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -23,15 +25,38 @@ def varies(settings: Sequence[Setting]) -> bool:
 
 
 def heat_map(settings: Sequence[Setting]) -> Figure:
-    """Mean validation accuracy of the student by alpha and temperature; of settings that share both, the best."""
-    alphas, temperatures = (_values(settings, name) for name in ("alpha", "temperature"))
-    cells = np.full((len(alphas), len(temperatures)), np.nan)
+    """Mean validation accuracy of the student by alpha and temperature; of settings that share both, the best.
+
+    A grid of cells, or where the values were drawn at random and share no grid, points.
+    """
+    scores: dict[tuple[object, object], float] = {}
     for setting in settings:
-        scores = setting.values("student", "val/accuracy")
-        place = alphas.index(setting.config.get("alpha")), temperatures.index(setting.config.get("temperature"))
-        if scores:
-            cells[place] = np.nanmax([cells[place], statistics.fmean(scores)])
+        values = setting.values("student", "val/accuracy")
+        place = setting.config.get("temperature"), setting.config.get("alpha")
+        if values:
+            scores[place] = max(scores.get(place, 0.0), statistics.fmean(values))
+    temperatures, alphas = (_sorted({place[axis] for place in scores}) for axis in (0, 1))
     figure, axes = new_axes("Validation accuracy", "temperature", "alpha (weight of the labels)", height=3.6)
+    best = max(scores, key=lambda place: scores[place])
+    shown: ScalarMappable
+    if len(temperatures) * len(alphas) > 2 * len(scores):
+        across, up = np.array(list(scores), dtype=float).T
+        shown = axes.scatter(across, up, s=60, c=list(scores.values()), cmap="cividis")
+        ring = list(scores).index(best)
+        axes.scatter(across[ring], up[ring], s=180, facecolor="none", edgecolor=ROLE_COLOURS["baseline"], linewidth=2)
+    else:
+        shown = _cells(axes, scores, temperatures, alphas)
+        corner = temperatures.index(best[0]), alphas.index(best[1])
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ROLE_COLOURS["baseline"], linewidth=3))
+    bar = figure.colorbar(shown)
+    bar.ax.tick_params(colors=TEXT)
+    return figure
+
+
+def _cells(
+    axes: Axes, scores: Mapping[tuple[object, object], float], temperatures: list[object], alphas: list[object]
+) -> ScalarMappable:
+    cells = np.array([[scores.get((column, row), np.nan) for column in temperatures] for row in alphas])
     mesh = axes.pcolormesh(np.ma.masked_invalid(cells), cmap="cividis")
     axes.set_xticks([place + 0.5 for place in range(len(temperatures))], [f"{value}" for value in temperatures])
     axes.set_yticks([place + 0.5 for place in range(len(alphas))], [f"{value}" for value in alphas])
@@ -40,18 +65,12 @@ def heat_map(settings: Sequence[Setting]) -> Figure:
     for row, column in zip(*np.nonzero(np.isfinite(cells)), strict=True):
         colour = "#000000" if cells[row, column] > middle else "#ffffff"
         axes.text(column + 0.5, row + 0.5, f"{cells[row, column]:.2%}", ha="center", va="center", color=colour)
-    row, column = np.unravel_index(np.nanargmax(cells), cells.shape)
-    axes.add_patch(
-        Rectangle((int(column), int(row)), 1, 1, fill=False, edgecolor=ROLE_COLOURS["baseline"], linewidth=3)
-    )
-    bar = figure.colorbar(mesh)
-    bar.ax.tick_params(colors=TEXT)
-    return figure
+    return mesh
 
 
-def _values(settings: Sequence[Setting], name: str) -> list[object]:
-    found = {setting.config.get(name) for setting in settings}
-    return sorted(found, key=lambda value: (isinstance(value, str) or value is None, value if value is not None else 0))
+def _sorted(values: set[object]) -> list[object]:
+    """Numbers first, in rising order; schedules and the like after them."""
+    return sorted(values, key=lambda value: (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value)))
 
 
 class Point(NamedTuple):

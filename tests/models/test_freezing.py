@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_distill.models.freeze import freeze
+from lightning_distill.models.freezing import freeze
 
 
 class Net(nn.Module):

@@ -1,0 +1,73 @@
+"""``kill -9`` at random points, again and again: the run that goes on equals one that was never killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_distill.build import build
+from lightning_distill.pipeline import run
+from tests.callbacks import test_mid_epoch as training
+from tests.configs import composed, files, tiny_run
+from tests.faults.killing import in_a_fork
+from tests.test_pipeline import contents as run_contents
+
+KILLS_IN_A_ROW = 4  # of one run, before it may end
+OVERRIDES = ("export=null", "trainer.max_steps=6", "checkpoints.every_n_steps=1")
+
+
+def fit(folder: Path) -> None:
+    """A training with EMA, a schedule, dropout and BatchNorm: from its last checkpoint where there is one."""
+    last = folder / "last.ckpt"
+    training.fit(folder, "cosine", None, last if last.exists() else None)
+
+
+def whole_run(folder: Path) -> None:
+    """A run with teacher, baseline and student: resumed where it had begun."""
+    if (folder / "config.yaml").exists():
+        run(build(composed(f"resume={folder}"), [f"resume={folder}"]))
+    else:
+        tiny_run(folder, *OVERRIDES)
+
+
+def survives(
+    tmp_path: Path, work: Callable[[Path], object], contents: Callable[[Path], Any], kills: int, seed: int
+) -> int:
+    """Kill and go on, and compare with an uninterrupted run. Returns how many kills it took."""
+    code, events = in_a_fork(lambda: work(tmp_path / "whole"))
+    assert code == 0
+    expected = contents(tmp_path / "whole"), files(tmp_path / "whole")
+    chooser, done, round_ = random.Random(seed), 0, 0
+    while done < kills:
+        folder = tmp_path / f"killed{round_}"
+        folder.mkdir()
+        round_ += 1
+        for _ in range(min(KILLS_IN_A_ROW, kills - done)):
+            code, _ = in_a_fork(lambda folder=folder: work(folder), chooser.randint(1, events // 2))  # type: ignore[misc]
+            assert code in (-signal.SIGKILL, 0)  # 0: less was left to do than the chosen count
+            done += code == -signal.SIGKILL
+        code, _ = in_a_fork(lambda folder=folder: work(folder))  # type: ignore[misc]
+        assert code == 0
+        assert (contents(folder), files(folder)) == expected
+    return done
+
+
+@pytest.mark.slow
+def test_training__survives_kills(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    kills = request.config.getoption("--kill-points")
+    done = survives(tmp_path, fit, training.contents, kills, seed=0)
+    print(f"\nkilled a training {done} times: nothing was lost")
+    assert done >= kills
+
+
+@pytest.mark.slow
+def test_run__survives_kills(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    kills = max(4, request.config.getoption("--kill-points") // 5)
+    done = survives(tmp_path, whole_run, run_contents, kills, seed=1)
+    print(f"\nkilled a run of three stages {done} times: nothing was lost")
+    assert done >= kills

@@ -31,6 +31,12 @@ MISCONFIGURED: type[Exception] = getattr(pl.utilities.exceptions, "Misconfigurat
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
 DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
 
+# Keys whose values are files or folders.
+PATHS = (
+    *("ckpt_path", "student_checkpoint", "resume", "export"),
+    *("teacher.checkpoint", "teacher.run", "teacher.cache_dir", "teacher.cache.folder"),
+)
+
 
 def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """Everything that a run needs, as a plan.
@@ -45,6 +51,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """
     resumes = config.get("resume") is not None
     config = saved_config(config, overrides) if resumes else config.copy()
+    check_paths(config)
     start_afresh(config, overrides)
     take_previous_run(config)
     check_keys(plain_values(config, resolve=False))
@@ -261,8 +268,8 @@ def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: 
         except (ValueError, ModuleNotFoundError, MISCONFIGURED) as error:
             raise ValueError(f"Could not build `{key}`: {error}") from error
         except Exception as error:
-            if not _raised_by_library(error):
-                raise
+            if isinstance(error, RuntimeError) or not _raised_by_library(error):
+                raise  # the first: a network that its input does not fit, which is told apart later
             raise ValueError(_unfit(key, error)) from error
     if not isinstance(built, kind):
         raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")
@@ -312,6 +319,20 @@ def build_entries(config: DictConfig, key: str, kind: type[Any]) -> list[Any]:
     if entries is None:
         return []
     return [build_node(config, f"{key}.{name}", kind) for name, node in entries.items() if node is not None]
+
+
+def check_paths(config: DictConfig) -> None:
+    """Raise for a path that is a number or a list.
+
+    Raises:
+        TypeError: Names the key.
+    """
+    for key in PATHS:
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, str):
+            raise TypeError(
+                f"Expected `{key}` to be a path, but got {value!r}. A name of digits needs quotes: '\"12\"'"
+            )
 
 
 def as_path(value: str | None) -> Path | None:

@@ -45,4 +45,5 @@ def is_answer(error: Exception) -> bool:
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return True
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and "lightning_distill" in Path(frames[-1].filename).parts
+    # Hydra's own complaint about an override is a plain ValueError at times.
+    return bool(frames) and bool({"lightning_distill", "hydra"} & set(Path(frames[-1].filename).parts))

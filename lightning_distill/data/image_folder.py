@@ -51,10 +51,11 @@ class ImageFolderDataModule(ImageDataModule):
         folder = Path(root).expanduser()
         found = {"train": folder / train} | _existing(folder, {"val": val, "test": test})
         if not found["train"].is_dir():
-            inside = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else ["not there"]
+            names = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else None
+            inside = "is not there" if names is None else f"has: {', '.join(names) or 'nothing'}"
             raise FileNotFoundError(
                 f"Expected `root` to hold the folder {train!r} with one folder of images for each class, but "
-                f"{folder.absolute()} has: {', '.join(inside) or 'nothing'}. Set `root` or `train`."
+                f"{folder.absolute()} {inside}. Set `root` or `train`."
             )
         files = {name: files_by_class(path) for name, path in found.items()}
         classes = _classes(files, found)

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 import griffe
 
-LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
+INCLUDE = re.compile(r'--8<-- "(?P<path>[^"]+)"')
+LINK = re.compile(r"(?P<text>\[[^\]]*\])\((?!https?:|mailto:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 EXAMPLE = re.compile(r"^( *)Example:$", flags=re.MULTILINE)
 ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`~?([\w.]+)`")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Name the file where a page links to one outside of ``docs/``, which is not part of the site."""
-    folder = posixpath.dirname(posixpath.join("docs", page.file.src_uri))
-    return LINK.sub(lambda match: plain(match, folder), markdown)
+    """Put in the file that a page stands for, and name files outside of ``docs/``, which are not part of the site."""
+    here = source = posixpath.dirname(posixpath.join("docs", page.file.src_uri))
+    included = INCLUDE.fullmatch(markdown.strip())
+    if included is not None:
+        markdown, source = Path(included["path"]).read_text(), posixpath.dirname(included["path"])
+    return LINK.sub(lambda match: placed(match, source, here), markdown)
 
 
-def plain(match: re.Match[str], folder: str) -> str:
-    """``text (`path`)`` for a link that leaves the site; every other link as it is."""
-    path = posixpath.normpath(posixpath.join(folder, match[2]))
-    return match[0] if path.startswith("docs/") else f"{match[1]} (`{path}`)"
+def placed(match: re.Match[str], source: str, here: str) -> str:
+    """A link of a file in ``source`` for a page in ``here``; ``text (`path`)`` where it leaves the site."""
+    path = posixpath.normpath(posixpath.join(source, match["path"]))
+    if not path.startswith("docs/"):
+        return f"{match['text'][1:-1]} (`{path}`)"
+    return f"{match['text']}({posixpath.relpath(path, here)}{match['anchor'] or ''})"
 
 
 class HouseStyle(griffe.Extension):

@@ -34,7 +34,7 @@ def make(run: RunFolder) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder, opened() as window:
         page = Path(folder) / "table.html"
         table_page(run, page)
-        for source, width, height, target in ((page, 800, 200, table), (run.path / "report.html", 1100, 900, report)):
+        for source, width, height, target in ((page, 720, 145, table), (run.path / "report.html", 1100, 900, report)):
             window.open(source, width, "light")
             shown = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             window.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shown)

@@ -12,7 +12,7 @@ from torch import nn
 from lightning_distill.callbacks import StopRequested
 from lightning_distill.distillers import BaseDistiller
 from lightning_distill.engine import pl
-from lightning_distill.files import recover
+from lightning_distill.files import recover, sweep
 from lightning_distill.pipeline.cache import cached_teacher
 from lightning_distill.pipeline.plan import Plan
 from lightning_distill.pipeline.preflight import preflight
@@ -41,6 +41,8 @@ def run(plan: Plan) -> float | None:
     done = frozenset(plan.folder.read()) if plan.resumes else frozenset()
     if plan.teacher is not None and "teacher" in done:
         plan = replace(plan, teacher=replace(plan.teacher, checkpoint=plan.folder.weights("teacher"), submodule=None))
+    if plan.resumes and is_main_process():
+        sweep(plan.folder.path)  # what a killed run left half-written
     preflight(plan)
     if is_main_process() and not plan.resumes:
         write_text_atomically(plan.folder.config, plan.config)

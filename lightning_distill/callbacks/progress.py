@@ -18,7 +18,8 @@ class StageProgress(pl.callbacks.RichProgressBar):
     log file does not fill up with bars.
 
     Args:
-        refresh_rate: Batches between two updates.
+        refresh_rate: Updates per second. Steps between two of them cost next to nothing: Lightning's bar, which
+            collects its numbers and draws itself in every step, takes longer than a short step itself.
         leave: Keep the bar of every epoch on the screen.
         console_kwargs: For Rich's console.
 
@@ -28,13 +29,13 @@ class StageProgress(pl.callbacks.RichProgressBar):
     """
 
     def __init__(
-        self, refresh_rate: int = 1, leave: bool = False, console_kwargs: dict[str, Any] | None = None
+        self, refresh_rate: int = 10, leave: bool = False, console_kwargs: dict[str, Any] | None = None
     ) -> None:
         super().__init__(refresh_rate=refresh_rate, leave=leave, console_kwargs=console_kwargs)
         console = Console(**(console_kwargs or {}))
         if not (console.is_terminal or console.is_jupyter):
             self.disable()
-        self._start = 0.0
+        self._start = self._drawn = 0.0
         self._first_step = 0
         self._samples = 0
 
@@ -45,10 +46,14 @@ class StageProgress(pl.callbacks.RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.is_enabled:
-            unpack = getattr(pl_module, "unpack_batch", as_batch)
-            self._samples += batch_size_of(unpack(batch).inputs) * trainer.world_size
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if not self.is_enabled:
+            return
+        unpack = getattr(pl_module, "unpack_batch", as_batch)
+        self._samples += batch_size_of(unpack(batch).inputs) * trainer.world_size
+        now = time.perf_counter()
+        if now - self._drawn >= 1 / self.refresh_rate or batch_idx + 1 >= trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._drawn = now
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         shown = dict(super().get_metrics(trainer, pl_module))

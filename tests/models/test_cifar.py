@@ -9,7 +9,8 @@ from lightning_distill.models import cifar_model
 from lightning_distill.models.cifar import NETWORKS, VGG, ResNet, WideResNet
 from lightning_distill.models.cifar.layers import shuffle_channels
 
-# Of the benchmark's own implementation (https://github.com/HobbitLong/RepDistiller) with 100 classes.
+# With 100 classes. Those of the pairs that papers report are the benchmark's (https://arxiv.org/abs/1910.10699); the
+# others hold what these networks have now.
 PARAMETERS = {
     "resnet8": 83_892,
     "resnet14": 181_108,

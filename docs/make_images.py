@@ -17,14 +17,17 @@ from tests.report.browser import opened
 
 IMAGES = Path(__file__).parent / "images"
 MOST_BYTES = 200_000
-PAGE = "<html><body style='display: inline-block; margin: 12px; font-size: 14px'>{code}</body></html>"
+STYLE = "html { overflow: hidden } body { display: inline-block; margin: 12px; font-size: 14px }"
+PAGE = "<html><style>{style}</style><body>{code}</body></html>"
 
 
 def table_page(run: RunFolder, page: Path) -> None:
     """The run's last table as a page."""
     console = Console(record=True, width=92, file=sys.stderr, highlight=False)
     console.print(final_table(run.read()))
-    page.write_text(PAGE.format(code=console.export_html(code_format="<pre>{code}</pre>", inline_styles=True)))
+    page.write_text(
+        PAGE.format(style=STYLE, code=console.export_html(code_format="<pre>{code}</pre>", inline_styles=True))
+    )
 
 
 def make(run: RunFolder) -> list[Path]:
@@ -34,7 +37,7 @@ def make(run: RunFolder) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder, opened() as window:
         page = Path(folder) / "table.html"
         table_page(run, page)
-        for source, width, height, target in ((page, 720, 145, table), (run.path / "report.html", 1100, 900, report)):
+        for source, width, height, target in ((page, 730, 145, table), (run.path / "report.html", 1100, 900, report)):
             window.open(source, width, "light")
             shown = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             window.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shown)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import nn
 
 from lightning_distill import __version__
+from lightning_distill.config_checkpoint import take_last_checkpoint
 from lightning_distill.config_keys import arguments, check_keys, locate
 from lightning_distill.config_networks import fill_arguments, start_afresh, take_previous_run, weights_of_run
 from lightning_distill.config_teacher import cache_plan, frozen_teacher
@@ -47,11 +48,12 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
 
     Raises:
         ValueError: If a key is unknown, a value is missing, or something cannot be built.
-        FileNotFoundError: If ``resume`` names no run.
+        FileNotFoundError: If ``resume`` names no run, or ``ckpt_path=last`` finds none.
     """
     resumes = config.get("resume") is not None
     config = saved_config(config, overrides) if resumes else config.copy()
     check_paths(config)
+    take_last_checkpoint(config)
     start_afresh(config, overrides)
     take_previous_run(config)
     check_keys(plain_values(config, resolve=False))

@@ -35,7 +35,16 @@ LAYERS = (
     ("distillers",),
     ("callbacks", "report"),
     ("pipeline",),
-    ("build", "cli", "config_keys", "config_networks", "config_teacher", "explain", "saved_config"),
+    (
+        "build",
+        "cli",
+        "config_checkpoint",
+        "config_keys",
+        "config_networks",
+        "config_teacher",
+        "explain",
+        "saved_config",
+    ),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

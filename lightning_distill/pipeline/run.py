@@ -94,7 +94,7 @@ def _student(role: str, plan: Plan, teacher: nn.Module | None, done: frozenset[s
         distiller.load_weights(plan.folder.weights(role))
         return distiller
     say(f"{role}: training {'with the teacher' if distiller.distils else 'alone'}")
-    start = plan.ckpt_path if role == "student" and plan.ckpt_path is not None else _last(plan, role)
+    start = _last(plan, role) or (plan.ckpt_path if role == "student" else None)
     with _resumable(role, plan.folder):
         numbers = stage.fit(distiller, start)
         if role == "baseline" and teacher is not None:

@@ -43,6 +43,10 @@ def cache_plan(teacher: Mapping[str, Any], run_folder: Path) -> CachePlan | None
     cache = teacher.get("cache")
     if cache is None:
         return None
+    if not isinstance(cache, Mapping):
+        raise ValueError(
+            f"Expected `teacher.cache` to be null or the choice teacher/cache=dense or top_k, but got {cache!r}."
+        )
     dtype, top_k, epochs = cache.get("dtype", "float16"), cache.get("top_k"), cache.get("epochs")
     view, folder = cache.get("view", "augmented"), cache.get("folder")
     try:

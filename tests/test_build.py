@@ -27,7 +27,7 @@ FORCED = {
     ),
     "+student.widht=4": ("`student.widht`", "`student.width`"),
     "+trainer.max_epoch=4": ("`trainer.max_epoch`", "`trainer.max_epochs`"),
-    "+teacher.cache=4": ("`teacher.cache`", "`teacher.cache_dir`"),
+    "+teacher.cache_dirr=4": ("`teacher.cache_dirr`", "`teacher.cache_dir`"),
     "+teacher.train.distiller.optimizer.lrr=4": (
         "`teacher.train.distiller.optimizer.lrr`",
         "`teacher.train.distiller.optimizer.lr`",
@@ -149,7 +149,7 @@ def test_teacher__does_not_get_the_students_callbacks(tmp_path: Path) -> None:
     plan = planned(tmp_path, "callbacks=early_stopping", "trainer=cpu")
     assert plan.teacher is not None
     names = {type(c).__name__ for c in plan.teacher.stage.trainer("teacher", []).callbacks}  # type: ignore[attr-defined]
-    assert "RichProgressBar" in names
+    assert "StageProgress" in names
     assert "EarlyStopping" not in names
 
 

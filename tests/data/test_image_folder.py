@@ -129,7 +129,7 @@ def test_splits__that_are_not_there_are_taken_from_training(tmp_path: Path) -> N
     assert [len(part) for part in parts] == [14, 2, 4]
     assert set.union(*parts) == set(range(20))
     assert torch.bincount(data._test.target).tolist() == [2, 2]
-    with pytest.raises(ValueError, match=r"training images to take the `test` split from.*`test_samples` = 1"):
+    with pytest.raises(ValueError, match=r"training samples to take the `test` split from.*`test_samples` = 1"):
         module(tmp_path, test_samples=1)
 
 

@@ -43,7 +43,7 @@ def test_folder__adds_roles_in_order(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("{", "to hold JSON"),
-        ("[]", "format_version 1, but got None"),
+        ("[]", "to hold one mapping per role"),
         ('{"run": {"format_version": 2}}', "format_version 1, but got 2"),
     ],
 )

@@ -45,7 +45,7 @@ class Dense(Encoding):
 
     Example:
         >>> Dense().decode(Dense().encode(torch.tensor([[10.003, -1.0]])), classes=2)
-        tensor([[10.0000, -1.0000]])
+        tensor([[10., -1.]])
     """
 
     dtype: str = "float16"

@@ -141,7 +141,7 @@ def test_identity__another_part_is_named(tmp_path: Path, part: str, said: str) -
 
 def test_identity__another_view_is_named(tmp_path: Path) -> None:
     write(tmp_path, header())
-    with pytest.raises(ValueError, match=r"the view .'augmented' in the store, 'clean' now\."):
+    with pytest.raises(ValueError, match=r"the view \('augmented' in the store, 'clean' now\)"):
         TeacherStore(tmp_path, Identity(IDENTITY.teacher, IDENTITY.data, IDENTITY.transforms, "clean"))
 
 

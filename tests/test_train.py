@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from safetensors.torch import load_file
 
 from lightning_distill.cli import train
 from lightning_distill.cli.conf import typed
+from lightning_distill.pipeline.stage import read_state
 from tests.configs import CONF, ROOT, TINY, composed, files
 
 
@@ -146,9 +148,16 @@ def test_script__ctrl_c_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_script__two_processes(tmp_path: Path) -> None:
-    """Every stage with two processes: the same files, and every test sample counted once."""
-    options = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "debug=fast", "hydra.run.dir=run"]
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "fsdp2 +trainer.strategy.save_distributed_checkpoint=true"])
+def test_script__two_processes(engine: str, tmp_path: Path) -> None:
+    """Every stage with two processes: the same files, each test sample counted once, the best epoch's whole weights."""
+    options = [
+        *f"trainer={engine}".split(),
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "debug=fast",
+        "hydra.run.dir=run",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     del environment["HYDRA_FULL_ERROR"]
     command = [sys.executable, str(ROOT / "train.py"), *options]
@@ -157,3 +166,9 @@ def test_script__two_processes(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["run"]["test_samples"] == 200  # two batches of 50 in each of two processes
     assert files(tmp_path) == [f"run/{name}" for name in files(tmp_path / "run")]
+    for role in ("teacher", "baseline", "student"):
+        best = tmp_path / f"run/checkpoints/{role}/best.ckpt"
+        assert best.is_dir() == ("distributed" in engine)
+        best_weights, weights = read_state(best), load_file(tmp_path / f"run/{role}.safetensors")
+        assert {f"student.{name}" for name in weights} == {name for name in best_weights if name.startswith("student.")}
+        assert all(best_weights[f"student.{name}"].equal(value) for name, value in weights.items())

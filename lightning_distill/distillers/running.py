@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lightning_distill.checks import check_choice
+from lightning_distill.engine import pl
 from lightning_distill.memory_format import MEMORY_FORMATS, lay_out, runs_channels_last
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.holder import TeacherHolder
@@ -48,7 +49,9 @@ class RunsStudent(TeacherHolder):
         # follow. A teacher that is tested as a student stays as it is.
         # The Trainer casts later than this.
         exact = self._memory_format == "auto" and str(getattr(self._trainer, "precision", "")).startswith("64")
-        self._channels_last = not exact and runs_channels_last(self.student, self._memory_format)
+        # Shards are of contiguous weights only.
+        shards = self._trainer is not None and isinstance(self._trainer.strategy, pl.strategies.ModelParallelStrategy)
+        self._channels_last = not (exact or shards) and runs_channels_last(self.student, self._memory_format)
         if self._channels_last and not isinstance(self.student, FrozenTeacher):
             lay_out(self.student, torch.channels_last)
 

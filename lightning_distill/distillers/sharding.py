@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lightning_distill.engine import pl
+from lightning_distill.teachers.frozen import FrozenTeacher
 
 LAYER_PARAMETERS = 1_000_000
 
@@ -57,7 +61,7 @@ def shard_student(module: Any) -> None:
             f"Expected the student alone to be trained where it is sharded, but {', '.join(others[:3])} would be, too. "
             "Use strategy='ddp' with losses and terms that have weights."
         )
-    if getattr(module, "_sharded", False):
+    if isinstance(module.student, (FSDPModule, FrozenTeacher)):  # the second: a teacher that is only tested
         return
     mesh = module.device_mesh["data_parallel"]
     for container in module.student.modules():
@@ -67,4 +71,22 @@ def shard_student(module: Any) -> None:
                     fully_shard(layer, mesh=mesh)
     # Also the root: torch would keep it whole after a validation, when no backward pass comes.
     fully_shard(module.student, mesh=mesh, reshard_after_forward=True)
-    module._sharded = True
+
+
+@contextmanager
+def student_stays_whole(module: Any, trainer: pl.Trainer) -> Iterator[None]:
+    """Within, a strategy that shards in place has a copy of the student; afterwards the student is as it was before.
+
+    What was trained in the copy is in its checkpoints. Nothing is copied with any other strategy.
+
+    Args:
+        module: A distiller.
+        trainer: Fits or tests it within.
+    """
+    whole = module.student
+    if isinstance(trainer.strategy, pl.strategies.ModelParallelStrategy):
+        module.student = copy.deepcopy(whole)
+    try:
+        yield
+    finally:
+        module.student = whole

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_distill.callbacks import BestAndLast, EpochCsv, NonFinite, Preflight, SampleCount, Stop, TestOutputs
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.distillers.output_kind import output_kind
+from lightning_distill.distillers.sharding import student_stays_whole
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import StagePlan
 from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder, Scalar
 from lightning_distill.report.predictions import save_predictions
 from lightning_distill.report.training_time import training_time
+from lightning_distill.sharded import read_shards
 
 
 class Stage:
@@ -57,9 +59,10 @@ class Stage:
         )
         pl.seed_everything(self.plan.seed, workers=True, verbose=False)
         resumed = None if ckpt_path is None else str(ckpt_path)
-        uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
+        with student_stays_whole(distiller, trainer):
+            uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
         # Not by the test's `ckpt_path`: with it, a callback that averages weights puts the plain ones back.
-        distiller.load_state_dict(torch.load(keeper.best, map_location="cpu", weights_only=True)["state_dict"])
+        distiller.load_state_dict(read_state(keeper.best))
         numbers = self.test(distiller) | training_time(self.folder.csv(self.role))
         return {keeper.monitor: keeper.best_score, "best_epoch": keeper.best_epoch} | numbers
 
@@ -84,7 +87,8 @@ class Stage:
     def measure(self, distiller: BaseDistiller) -> dict[str, Scalar]:
         """Every number of the test split; nothing is written."""
         trainer = self._trainer or self._make_trainer([])
-        uninterrupted(trainer.test, distiller, datamodule=self.plan.data, verbose=False)
+        with student_stays_whole(distiller, trainer):
+            uninterrupted(trainer.test, distiller, datamodule=self.plan.data, verbose=False)
         return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
 
     def _sizes(self, distiller: BaseDistiller) -> dict[str, Scalar]:
@@ -95,6 +99,14 @@ class Stage:
     def _make_trainer(self, callbacks: Sequence[pl.callbacks.Callback]) -> pl.Trainer:
         self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter, self._outputs])
         return self._trainer
+
+
+def read_state(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of a distiller: of a file, or of a folder of shards."""
+    if checkpoint.is_dir():
+        return read_shards(checkpoint)
+    state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return state
 
 
 def uninterrupted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

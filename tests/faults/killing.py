@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_distill import files
+from lightning_distill.teachers.store.shard import ShardFiles
 
 
 class Events:
@@ -36,7 +37,7 @@ class Events:
 
     def watch(self) -> None:
         """From here on, in this process: it is a fork, so nothing has to be undone."""
-        put, hook = files.put, pl.trainer.call._call_callback_hooks
+        put, hook, digest = files.put, pl.trainer.call._call_callback_hooks, ShardFiles.digest
 
         def watched_put(part: Path, path: Path) -> None:
             self.happen(part)  # half of it is on the disk
@@ -49,6 +50,11 @@ class Events:
                 self.happen()
             hook(trainer, name, *args, **kwargs)
 
+        def watched_digest(shard: ShardFiles, chunk: int, field: int, content: bytes) -> bytes:
+            self.happen(shard.data(field))  # a chunk is written, or read back, and its digest is not there yet
+            return digest(shard, chunk, field, content)
+
+        ShardFiles.digest = watched_digest  # type: ignore[method-assign]
         for module in list(sys.modules.values()):
             if vars(module).get("put") is put:
                 module.put = watched_put  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from tests.callbacks import test_mid_epoch as training
 from tests.configs import composed, files, tiny_run
 from tests.faults.killing import in_a_fork
 from tests.test_pipeline import contents as run_contents
+from tests.test_pipeline import rows
+from tests.test_pipeline_cache import store_of
 
 KILLS_IN_A_ROW = 4  # of one run, before it may end
+CACHED = ("teacher=cached", "teacher.train=null", "baseline=false", "augment=standard", "data.augment.padding=1")
 OVERRIDES = ("export=null", "trainer.max_steps=6", "checkpoints.every_n_steps=1")
 
 
@@ -33,6 +37,21 @@ def whole_run(folder: Path) -> None:
         run(build(composed(f"resume={folder}"), [f"resume={folder}"]))
     else:
         tiny_run(folder, *OVERRIDES)
+
+
+def cached_run(folder: Path) -> None:
+    """A run whose student learns from stored answers: the storing comes first, in chunks of a few rows."""
+    if (folder / "config.yaml").exists():
+        run(build(composed(f"resume={folder}"), [f"resume={folder}"]))
+    else:
+        tiny_run(folder, *OVERRIDES, *CACHED)
+
+
+def cached_contents(folder: Path) -> dict[str, Any]:
+    """The student and its history, and every byte of the store."""
+    history = [row | {"seconds": ""} for row in rows(folder, "student")]
+    kept = {path.name: path.read_bytes() for path in sorted(store_of(folder).iterdir())}
+    return kept | {"rows": history, "weights": (folder / "student.safetensors").read_bytes()}
 
 
 def survives(
@@ -70,4 +89,13 @@ def test_run__survives_kills(tmp_path: Path, request: pytest.FixtureRequest) -> 
     kills = max(4, request.config.getoption("--kill-points") // 5)
     done = survives(tmp_path, whole_run, run_contents, kills, seed=1)
     print(f"\nkilled a run of three stages {done} times: nothing was lost")
+    assert done >= kills
+
+
+@pytest.mark.slow
+def test_store__survives_kills(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["lightning_distill.teachers.remember"], "chunk_rows_for", lambda row_bytes: 16)
+    kills = max(4, request.config.getoption("--kill-points") // 5)
+    done = survives(tmp_path, cached_run, cached_contents, kills, seed=2)
+    print(f"\nkilled a run that stores the teacher's answers {done} times: nothing was lost")
     assert done >= kills

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from lightning_distill.callbacks.random_state import random_state, set_random_state
 from lightning_distill.callbacks.running_means import merge_logged, restore_metrics, running_means
 from lightning_distill.data.resumed import set_epoch, starting_at
 from lightning_distill.engine import pl
+from lightning_distill.processes import from_all
 
 
 class Position:
@@ -37,7 +37,7 @@ class Position:
             "batches": trainer.fit_loop.epoch_loop.batch_progress.current.completed if within_epoch else 0,
             "shown": {name: float(value) for name, value in trainer._logger_connector._callback_metrics.items()},
             "plateaus": {} if within_epoch else plateau_values(trainer),
-            "processes": _from_all(own),
+            "processes": from_all(own),
         }
 
     def restore(self, trainer: pl.Trainer, module: pl.LightningModule, state: Mapping[str, Any]) -> None:
@@ -135,11 +135,3 @@ def start_pass(trainer: pl.Trainer) -> None:
     for loader in loaders.flattened:
         set_epoch(loader, epoch.processed)
     iter(fetcher)
-
-
-def _from_all(own: dict[str, Any]) -> list[dict[str, Any]]:
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return [own]
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, own)
-    return gathered

@@ -20,7 +20,9 @@ from lightning_distill.distillers.stage_metrics import StageMetrics, default_met
 from lightning_distill.distillers.term import check_not_metrics
 from lightning_distill.distillers.terms import Term
 from lightning_distill.distillers.training import OptimizerFactory, SchedulerFactory, TrainsStudent
+from lightning_distill.dry_run import map_tensors
 from lightning_distill.models.initialize import Pairs
+from lightning_distill.processes import from_all
 from lightning_distill.schedules import Schedule
 from lightning_distill.types import Batch, batch_size_of
 
@@ -281,14 +283,17 @@ class BaseDistiller(TrainsStudent, RunsStudent, ShipsStudent, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        state: dict[str, Any] = {"applied": self.applied}  # for the record
+        own: dict[str, Any] = {}
         if self._means["train"]:
-            state |= {"means": self._means["train"].state_dict(), "metrics": self.stage_metrics.counters("train")}
-        checkpoint[STATE_KEY] = state
+            sums = {"means": self._means["train"].state_dict(), "metrics": self.stage_metrics.counters("train")}
+            own = map_tensors(sums, Tensor.cpu)
+        # Lightning writes a checkpoint with all processes, each of which has seen samples of its own.
+        checkpoint[STATE_KEY] = {"applied": self.applied, "processes": from_all(own)}  # the first is for the record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        state = checkpoint.get(STATE_KEY, {})
-        if "means" in state:
-            self._means["train"].load_state_dict(state["means"], self.device)
-            self.stage_metrics.load_counters("train", state["metrics"])
+        processes = checkpoint.get(STATE_KEY, {}).get("processes", [])
+        world, rank = (self.trainer.world_size, self.global_rank) if self._trainer is not None else (1, 0)
+        if len(processes) == world and processes[rank]:
+            self._means["train"].load_state_dict(processes[rank]["means"], self.device)
+            self.stage_metrics.load_counters("train", processes[rank]["metrics"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from lightning_distill import DeiTDistiller, Distiller
-from lightning_distill.callbacks import BestAndLast, SampleCount
+from lightning_distill.callbacks import BestAndLast, EpochCsv, SampleCount
 from lightning_distill.data import TensorDataModule
 from lightning_distill.distillers import ShardedStudent, Term
 from lightning_distill.distillers.sharding import shard_student
@@ -130,6 +132,36 @@ def test_ddp__the_teacher_is_not_sent(tmp_path: Path, monkeypatch: pytest.Monkey
     run("classic", 2, tmp_path / "two")
     student = sum(p.numel() for p in make("classic").student.parameters())
     assert int((tmp_path / "sent").read_text()) == student
+
+
+class KeepOne(pl.Callback):
+    """Keeps the checkpoint that was written after the first batch of the second epoch."""
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.is_global_zero and (trainer.current_epoch, batch_idx) == (1, 1):
+            last = Path(trainer.default_root_dir) / "last.ckpt"
+            shutil.copyfile(last, last.with_name("middle.ckpt"))
+
+
+def last_rows(folder: Path, middle: Path | None) -> list[dict[str, str]]:
+    """Train with two processes, from the middle of the second epoch if it is given: the rows of that and the next."""
+    folder.mkdir()
+    trainer = pl.Trainer(
+        **QUIET | {"accelerator": "cpu", "devices": 2, "max_epochs": 3, "precision": 64, "strategy": "ddp_fork"},
+        callbacks=[EpochCsv(folder / "log.csv"), BestAndLast(folder, every_n_steps=1)] + [KeepOne()] * (middle is None),
+        default_root_dir=folder,
+    )
+    trainer.fit(make("classic"), datamodule=data(4), ckpt_path=middle, weights_only=True)
+    with (folder / "log.csv").open() as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)][-2:]
+
+
+@pytest.mark.slow
+def test_ddp__resumed_within_an_epoch_logs_the_means_of_all_its_batches(tmp_path: Path) -> None:
+    """Every process goes on with sums of its own, not with those of the process that wrote the checkpoint."""
+    expected = last_rows(tmp_path / "whole", None)
+    assert [row["epoch"] for row in expected] == ["1", "2"]
+    assert last_rows(tmp_path / "rest", tmp_path / "whole/middle.ckpt") == expected
 
 
 def test_accumulation__equals_the_larger_batch() -> None:

@@ -23,9 +23,12 @@ def test_step_time__every_candidate_makes_the_same_step() -> None:
     for name, make in CANDIDATES.items():
         candidate = make(work)
         candidate.step()
+        if "without a teacher" in name:
+            continue  # another step, to compare the price with
         trained[name] = candidate.student.state_dict()
         found = fidelity(candidate, work)
-        assert found["largest_deviation"] < (0.1 if "bf16" in name else 2e-6)
+        half = {"bf16": 0.1, "float16": 1e-2}  # the rounding of what a name says
+        assert found["largest_deviation"] < next((size for kind, size in half.items() if kind in name), 2e-6)
         assert found["top1_agreement"] > 0.95
     for state in trained.values():
         moved = [float((state[k] - before[k]).abs().max()) for k in before if k.endswith("weight")]

@@ -39,11 +39,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT, work / "source", ignore=kept)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "wheel", *options, "-w", str(work), str(work / "source")], check=True)
+    # With this checkout on PYTHONPATH, pip would take the package for installed.
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*pip, "wheel", *options, "-w", str(work), str(work / "source")], check=True, env=clean)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(work / "venv")], check=True)
     (wheel,) = work.glob("*.whl")
     python = work / "venv/bin/python"
-    subprocess.run([*pip, "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    subprocess.run(
+        [*pip, "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)], check=True, env=clean
+    )
     # What the package needs comes from the environment of this test, after the wheel in the order of import.
     site = next((work / "venv/lib").glob("python*/site-packages"))
     (site / "zz_dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")

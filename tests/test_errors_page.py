@@ -18,7 +18,10 @@ EXAMPLES = [re.findall(r"`([^`]+)`", row[2])[0] for row in ROWS]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_row__is_an_error_that_names_the_argument(example: str, tmp_path: Path) -> None:
+def test_row__is_an_error_that_names_the_argument(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where there are no runs to go on from
     argument = example.split("=")[0].lstrip("+").rpartition(".")[2]
     options = (*TINY, "teacher_cache=null", "baseline=false")
     with pytest.raises((ValueError, OSError, HydraException)) as raised:

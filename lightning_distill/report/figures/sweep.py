@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
 from lightning_distill.report.figures.style import ROLE_COLOURS, TEXT, add_legend, new_axes
 from lightning_distill.report.folder import ROLES
@@ -102,6 +103,13 @@ def pareto(settings: Sequence[Setting]) -> Figure:
             if point.role == "student" and point.label:
                 axes.annotate(point.label, (point.latency, point.accuracy), fontsize=7, color=TEXT)
     axes.set_xscale("log")
+    latencies = [point.latency for point in points]
+    if latencies and max(latencies) < 10 * min(latencies):
+        # Within a power of ten the labels of a logarithmic axis overlap.
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(0.12)
     if points:
         add_legend(figure)
     return figure

@@ -66,7 +66,8 @@ def test_override__does_what_it_says(override: str, expected: tuple[str, object]
 
 # Networks of full size: as few samples as there can be, and only in the slow tests.
 LARGE = {option: ONE_STEP for option in options("experiment") if option.startswith(("cifar100", "imagenet", "deit_"))}
-EXPERIMENTS = [pytest.param(o, marks=pytest.mark.slow if o in LARGE else ()) for o in options("experiment")]
+LONG = {*LARGE, "text_bert", "segmentation"}
+EXPERIMENTS = [pytest.param(o, marks=pytest.mark.slow if o in LONG else ()) for o in options("experiment")]
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)

@@ -276,6 +276,7 @@ def test_tuner__finds_a_learning_rate(tmp_path: Path) -> None:
     assert distiller.configure_optimizers().param_groups[0]["lr"] == suggestion
 
 
+@pytest.mark.slow
 def test_tuner__finds_a_batch_size(tmp_path: Path) -> None:
     served = data(batch_size=2)
     distiller = classic()

@@ -25,7 +25,7 @@ from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
 from lightning_distill.report import RunFolder
-from lightning_distill.saved_config import saved_config
+from lightning_distill.saved_config import config_text, saved_config
 from lightning_distill.weights import load_weights
 
 MISCONFIGURED: type[Exception] = getattr(pl.utilities.exceptions, "MisconfigurationException")  # noqa: B009 - re-exported
@@ -68,7 +68,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         student=_student(config, data),
         teacher=_teacher(config),
         baseline=config.baseline,
-        config=OmegaConf.to_yaml(OmegaConf.create(plain_values(config))),
+        config=config_text(plain_values(config)),
         ckpt_path=as_path(config.ckpt_path),
         resumes=resumes,
         export=config.export,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lightning_distill.checks import check_choice
 from lightning_distill.dry_run import fit_to, map_tensors, no_trace
+from lightning_distill.files import beside, put, replacing
 from lightning_distill.types import batch_size_of
 from lightning_distill.weights import save_weights
 
@@ -178,12 +179,11 @@ def _two_samples(example: Any) -> Any:
 
 def _in_place(path: Path, write: Callable[[Path], None]) -> Path:
     """Write beside ``path`` and move there once it is complete: what was saved before is never half overwritten."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        part = Path(folder) / path.name
+    with replacing(path) as whole, tempfile.TemporaryDirectory(**beside(path)) as folder:
+        part = Path(folder) / path.name  # exporters look at the suffix
         write(part)
-        for beside in sorted(Path(folder).iterdir()):
-            if beside != part:  # the weights of a large .onnx
-                os.replace(beside, path.parent / beside.name)
-        os.replace(part, path)
+        for other in sorted(Path(folder).iterdir()):
+            if other != part:  # the weights of a large .onnx
+                put(other, path.parent / other.name)
+        os.replace(part, whole)
     return path

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 PART = ".part"
+# <name>.<process>.part, <name>.ckpt.part of several processes, .<name>.<random>.part of an export.
+OURS = re.compile(r"(\.\d+|\.ckpt|\.mode|^\..+)\.part$")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Unwritten(OSError):
+    """A file could not be written; the message names it and what to do."""
 
 
 @contextmanager
@@ -24,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: What to replace; folders on the way are made.
 
     Raises:
-        OSError: If the disk is full. Names ``path`` and what to do.
+        Unwritten: If the disk is full, or the system refuses. Names ``path`` and what to do.
 
     Example:
         >>> import tempfile
@@ -37,22 +46,46 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part = part_of(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        put(part, path)
-    except Exception as error:
-        remove(part)
-        if is_full(error):
-            raise disk_full(path) from error
-        raise
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            put(part, path)
     except BaseException:
         remove(part)
         raise
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say of an error of the system which file could not be written, and what to do.
+
+    Raises:
+        Unwritten: If the disk is full, broken or read-only, or the folder may not be written to.
+
+    Example:
+        >>> with writing(Path("results.csv")):
+        ...     raise OSError(errno.EROFS, "Read-only file system")
+        Traceback (most recent call last):
+        ...
+        lightning_distill.files.Unwritten: [Errno 30] Expected to be able to write results.csv, but got: Read-only...
+    """
+    try:
+        yield
+    except Exception as error:
+        code = None if isinstance(error, Unwritten) else system_error(error)
+        if code is None:
+            raise
+        raise unwritten(path, code) from error
+
+
 def part_of(path: Path) -> Path:
     """Where the new content of ``path`` is written: a name of this process, so that two never write one file."""
     return path.with_name(f"{path.name}.{os.getpid()}{PART}")
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """Arguments of :class:`tempfile.TemporaryDirectory` for a folder beside ``path`` that :func:`sweep` would find."""
+    return {"dir": path.parent, "prefix": f".{path.name}.", "suffix": PART}
 
 
 def put(part: Path, path: Path) -> None:
@@ -73,7 +106,7 @@ def put(part: Path, path: Path) -> None:
 
 def follow_umask(path: Path) -> None:
     """Give a file the permissions that a new one has; some libraries make theirs private."""
-    probe = path.with_name(f"{path.name}.mode")
+    probe = path.with_name(f"{path.name}.mode{PART}")
     probe.touch()
     os.chmod(path, probe.stat().st_mode)
     probe.unlink()
@@ -99,8 +132,11 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a killed process left half-written below ``folder``, to which nobody else may be writing."""
-    for part in [*folder.rglob(f"*{PART}")]:
+    """Delete what a killed process left half-written in ``folder``, to which nobody else may be writing.
+
+    Only names as they are given here: someone's own ``film.part`` is left alone.
+    """
+    for part in [path for path in folder.glob(f"*{PART}") if OURS.search(path.name)]:
         remove(part)
 
 
@@ -117,28 +153,34 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Whether writing failed for want of room: a full disk, a quota, a limit on the size of files.
+def system_error(error: BaseException | None) -> int | None:
+    """The number of the system's error for which writing failed, if it was one that is no fault of a program's.
 
     Example:
-        >>> is_full(OSError(errno.ENOSPC, "No space left on device"))
+        >>> system_error(OSError(errno.ENOSPC, "No space left on device")) == errno.ENOSPC
+        True
+        >>> system_error(FileNotFoundError(errno.ENOENT, "No such file or directory")) is None
         True
     """
     while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
+        if isinstance(error, OSError) and error.errno in (*FULL, *REFUSED):
+            return error.errno
         # Libraries that write by themselves pass on the system's text only.
-        if any(os.strerror(number) in str(error) for number in FULL):
-            return True
+        for number in (*FULL, *REFUSED):
+            if os.strerror(number) in str(error):
+                return number
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
-def disk_full(path: Path) -> OSError:
-    """The error for a file for which there is no room."""
+def unwritten(path: Path, code: int) -> Unwritten:
+    """The error for a file that could not be written."""
     kept = "What was there before is unchanged" if path.exists() else "Nothing was left behind"
-    return OSError(
-        errno.ENOSPC,
-        f"Expected room on the disk for {path}, but it is full, or a quota or a limit on file sizes is reached. "
-        f"{kept}. Make room and go on from the last checkpoint: resume=<run folder>",
-    )
+    if code in FULL:
+        code = errno.ENOSPC
+        said = f"Expected room on the disk for {path}, but it is full, or a quota or a limit on file sizes is reached. "
+        way_out = "Make room"
+    else:
+        said = f"Expected to be able to write {path}, but got: {os.strerror(code)}. "
+        way_out = "See to the disk and the permissions of its folders"
+    return Unwritten(code, f"{said}{kept}. {way_out} and go on from the last checkpoint: resume=<run folder>")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lightning_distill.files import beside, replacing
+
 
 def quantize_onnx(source: Path, target: Path, batches: Iterable[Any]) -> Path:
     """Write an ``.onnx`` network with 8-bit weights and activations, for any batch size as before.
@@ -40,12 +42,11 @@ def quantize_onnx(source: Path, target: Path, batches: Iterable[Any]) -> Path:
     reader = _Reader(batches, names)
     if reader.empty:
         raise ValueError("Expected `batches` to hold samples to calibrate with, but got none.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder, _quiet():
+    with replacing(target) as whole, tempfile.TemporaryDirectory(**beside(target)) as folder, _quiet():
         prepared, part = Path(folder) / "prepared.onnx", Path(folder) / target.name
         quant_pre_process(source, prepared)
         quantize_static(prepared, part, reader, per_channel=True, weight_type=QuantType.QInt8)
-        os.replace(part, target)
+        os.replace(part, whole)
     return target
 
 

@@ -16,6 +16,9 @@ from lightning_distill.cli.trust import check_trust
 from lightning_distill.report import RunFolder
 
 LARGEST = 1_000_000
+# The first and the last line of a config that a run writes: of one that is cut off, only the first is there.
+FIRST = "# As lightning-distill composed it; the last line says that this file is whole."
+LAST = "..."
 
 
 def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -44,6 +47,15 @@ def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return saved
 
 
+def config_text(config: Any) -> str:
+    """A config as :func:`read_config` reads it.
+
+    Args:
+        config: Plain values.
+    """
+    return f"{FIRST}\n{OmegaConf.to_yaml(OmegaConf.create(config))}{LAST}\n"
+
+
 def read_config(path: Path) -> DictConfig:
     """A config file: plain values, whatever it holds; nothing in it is run.
 
@@ -58,13 +70,23 @@ def read_config(path: Path) -> DictConfig:
         # An alias repeats what it names: a few lines of them stand for more than fits in memory. A run writes none.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ValueError("it repeats parts of itself by aliases")
+        if text.startswith(FIRST) and text.rstrip().rpartition("\n")[2] != LAST:
+            raise ValueError("it is cut off")
         saved = OmegaConf.create(text)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"Expected {path} to be a config that a run wrote, but it cannot be read: {first}.") from None
+        raise _damaged(path, f"it cannot be read: {first}") from None
     if not isinstance(saved, DictConfig) or "output_dir" not in saved:
-        raise ValueError(f"Expected {path} to be a config that a run wrote, but it has no `output_dir`.")
+        raise _damaged(path, "it has no `output_dir`")
     return saved
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"Expected {path} to be a config that a run wrote, but {reason}. Bring it back, or start another run with what "
+        "was typed for this one (`command` in metrics.json) and go on from its checkpoint: "
+        "ckpt_path=<folder>/checkpoints/student/last.ckpt"
+    )
 
 
 def add_newer_keys(saved: DictConfig) -> None:

@@ -90,12 +90,16 @@ def test_recover__a_folder_that_was_being_replaced(tmp_path: Path, monkeypatch: 
 
 
 def test_sweep__deletes_what_is_half_written(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt.part").mkdir()
+    (tmp_path / ".student.pt2.x7_y.part").mkdir()
     (tmp_path / "sub").mkdir()
-    for name in ("last.ckpt", "last.ckpt.12.part", "sub/metrics.json.3.part"):
+    ours = ("last.ckpt.12.part", "weights.safetensors.12.part.mode.part", "last.ckpt.part/0.distcp")
+    others = ("last.ckpt", "film.part", "sub/metrics.json.3.part")  # the last one: of a run in a folder below
+    for name in (*ours, *others):
         (tmp_path / name).write_text("")
     sweep(tmp_path)
-    assert names(tmp_path) == ["last.ckpt", "sub"]
-    assert names(tmp_path / "sub") == []
+    assert names(tmp_path) == ["film.part", "last.ckpt", "sub"]
+    assert names(tmp_path / "sub") == ["metrics.json.3.part"]
 
 
 def write_text(path: Path) -> None:

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lightning_distill.callbacks.mid_epoch import Position, between_batches
+from lightning_distill.callbacks.mid_epoch import Position, between_batches, without_loader_states
 from lightning_distill.checks import check_positive
 from lightning_distill.engine import pl
-from lightning_distill.files import disk_full, is_full, part_of, put, remove, replacing, sweep
+from lightning_distill.files import part_of, put, remove, replacing, sweep, writing
 from lightning_distill.stop import Stop
 
 # With several processes, they agree on stopping and on saving by time once in so many batches: it costs a message.
@@ -133,6 +133,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        without_loader_states(checkpoint)
         if self._taken is not None and self._taken["batches"]:
             between_batches(checkpoint)
 
@@ -174,13 +175,12 @@ class BestAndLast(pl.callbacks.Checkpoint):
         """Write a checkpoint aside, then put it in its place: a file, or a folder where a strategy writes parts."""
         part = part_of(path) if trainer.world_size == 1 else path.with_name(f"{path.name}.part")
         try:
-            trainer.save_checkpoint(part, weights_only=False)
-            if trainer.is_global_zero:
-                put(part, path)
-        except Exception as error:
+            with writing(path):
+                trainer.save_checkpoint(part, weights_only=False)
+                if trainer.is_global_zero:
+                    put(part, path)
+        except Exception:
             remove(part)
-            if is_full(error):
-                raise disk_full(path) from error
             raise
         trainer.strategy.barrier("BestAndLast")
         self._taken = None

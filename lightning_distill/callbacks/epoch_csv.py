@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from pathlib import Path
+from typing import Any
 
 from lightning_distill.engine import pl
 from lightning_distill.files import replacing
@@ -43,24 +44,32 @@ class EpochCsv(pl.callbacks.Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()  # of an epoch that goes on in its middle, what is left of it
+        self._rows = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()
         self._lr = format(trainer.optimizers[0].param_groups[0]["lr"], ".6g") if trainer.optimizers else ""
 
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self._rows is None:  # the first batch: earlier, the epoch that a run goes on with is not known
+            self._rows = self._before(trainer.current_epoch)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._rows is None:
-            known = self._read() if trainer.current_epoch > 0 else []
-            self._rows = [row for row in known if int(row["epoch"]) < trainer.current_epoch]
         logged = {name: format(float(value), ".6g") for name, value in trainer.callback_metrics.items()}
         place = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step), "lr": self._lr}
         row = {**place, "seconds": format(time.perf_counter() - self._start, ".6g"), **logged}
-        self._rows = [*self._rows, row]
+        self._rows = [*(self._rows or []), row]
         if trainer.is_global_zero:
             self._write(self._rows)
 
-    def _read(self) -> list[dict[str, str]]:
-        return read_rows(self.path)
+    def _before(self, epoch: int) -> list[dict[str, str]]:
+        """The rows of a run that goes on, up to where it does."""
+        if epoch == 0 or not self.path.exists():
+            return []
+        rows = [row for row in read_rows(self.path) if int(row["epoch"]) < epoch]
+        if not rows or int(rows[-1]["epoch"]) != epoch - 1:
+            raise damaged(self.path)
+        return rows
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         names = {name for row in rows for name in row}
@@ -72,8 +81,24 @@ class EpochCsv(pl.callbacks.Checkpoint):
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of such a file, by column; none if there is no file."""
+    """The rows of such a file, by column; none if there is no file.
+
+    Raises:
+        ValueError: If it ends in the middle of a row, or is empty.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    text = path.read_text(errors="replace")
+    rows = list(csv.DictReader(text.splitlines()))
+    whole = all(None not in row and None not in row.values() and row.get("epoch", "").isdigit() for row in rows)
+    if not text.endswith("\n") or not whole:
+        raise damaged(path)
+    return rows
+
+
+def damaged(path: Path) -> ValueError:
+    """The error for a file that is not as it was written."""
+    return ValueError(
+        f"Expected {path} to hold one whole row for each epoch so far, but it is cut off or changed. Bring it back, or "
+        "delete it: its rows are lost then, and nothing else is."
+    )

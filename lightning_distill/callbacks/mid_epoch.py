@@ -91,6 +91,15 @@ def between_batches(checkpoint: dict[str, Any]) -> None:
         counts["ready"] = counts["completed"]
 
 
+def without_loader_states(checkpoint: dict[str, Any]) -> None:
+    """Let a checkpoint say nothing about where loaders stand: the count of batches does, and loaders are ahead of it.
+
+    Of a run that had been resumed within an epoch, Lightning would keep a state of its :class:`ResumedLoader`, and
+    refuse to give it to the plain loader of the next process.
+    """
+    checkpoint["loops"]["fit_loop"]["state_dict"].pop("combined_loader", None)
+
+
 def plateau_values(trainer: pl.Trainer) -> dict[int, float]:
     """What schedulers that follow a value will be told after this epoch's checkpoint was written, by position."""
     due = {

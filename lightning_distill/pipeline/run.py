@@ -20,7 +20,7 @@ from lightning_distill.pipeline.report import report
 from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import make_teacher, teacher_stage
 from lightning_distill.report.console import is_main_process, program, say
-from lightning_distill.report.folder import RunFolder, Scalar, write_text_atomically
+from lightning_distill.report.folder import ROLES, RunFolder, Scalar, write_text_atomically
 from lightning_distill.teachers import FrozenTeacher
 from lightning_distill.weights import read_weights
 
@@ -39,14 +39,16 @@ def run(plan: Plan) -> float | None:
     """
     # Read once: with several processes, the others start while this file grows.
     done = frozenset(plan.folder.read()) if plan.resumes else frozenset()
+    _check_kept(plan.folder, done)
     if plan.teacher is not None and "teacher" in done:
         plan = replace(plan, teacher=replace(plan.teacher, checkpoint=plan.folder.weights("teacher"), submodule=None))
-    if plan.resumes and is_main_process():
-        sweep(plan.folder.path)  # what a killed run left half-written
     preflight(plan)
+    if is_main_process():
+        for folder in plan.folder.folders:
+            sweep(folder)  # what a killed run left half-written
     if is_main_process() and not plan.resumes:
-        write_text_atomically(plan.folder.config, plan.config)
         plan.folder.write("run", {"command": plan.command})
+        write_text_atomically(plan.folder.config, plan.config)  # from here on there is a run to resume
     trained = _teacher(plan, done)
     teacher = _asked(plan, trained)
     if teacher is not None and plan.baseline:
@@ -107,16 +109,30 @@ def _student(role: str, plan: Plan, teacher: nn.Module | None, done: frozenset[s
 
 def _last(plan: Plan, role: str) -> Path | None:
     """Where an interrupted stage goes on, if it got that far."""
-    path = plan.folder.checkpoints(role) / "last.ckpt"
+    path, best = (plan.folder.checkpoints(role) / f"{name}.ckpt" for name in ("last", "best"))
     recover(path)
     if not plan.resumes or not path.exists():
         return None
-    if path.is_file():
+    _check_whole(best, f"Delete {best.parent} to begin the stage `{role}` anew.")
+    way_out = f"Copy {best} to it to go on from the best epoch, or delete" if best.exists() else "Delete"
+    _check_whole(path, f"{way_out} it to begin the stage `{role}` anew.")
+    return path
+
+
+def _check_kept(folder: RunFolder, roles: frozenset[str]) -> None:
+    """Raise if the weights of a finished stage are gone or damaged."""
+    for role in roles.intersection(ROLES):
+        way_out = f"Delete {folder.metrics}: the finished stages are tested again, and their weights written anew."
+        _check_whole(folder.weights(role), way_out, needed=True)
+
+
+def _check_whole(path: Path, way_out: str, needed: bool = False) -> None:
+    """Raise for a file of weights that was damaged since it was written."""
+    if path.is_file() or needed:
         try:
             read_weights(path)
-        except ValueError as error:
-            raise ValueError(f"{error} Delete it to begin the stage `{role}` anew.") from None
-    return path
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"{error} {way_out}") from None
 
 
 @contextmanager

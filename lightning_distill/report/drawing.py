@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightning_distill.files import replacing
 from lightning_distill.report.figures.style import as_png, as_svg, laid_out
 from lightning_distill.report.html import Html, figure, tag
 
@@ -14,8 +15,8 @@ def draw(folder: Path, name: str, caption: str, make: Callable[..., Any], *argum
     """A figure for the page, also written as ``<folder>/<name>.png``."""
     try:
         drawn = laid_out(make(*arguments))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.png").write_bytes(as_png(drawn))
+        with replacing(folder / f"{name}.png") as part:
+            part.write_bytes(as_png(drawn))
         return figure(as_svg(drawn, name), caption)
     except Exception as error:  # one figure must not cost the others
         return tag("figure", tag("figcaption", f"{caption} This could not be drawn: {type(error).__name__}: {error}"))

@@ -68,6 +68,11 @@ class RunFolder:
         """The folder of a role's checkpoints."""
         return self.path / "checkpoints" / role
 
+    @property
+    def folders(self) -> list[Path]:
+        """Every folder that the run itself writes to, as far as they are there."""
+        return [self.path, *(path for path in (self.figures, self.path / "predictions") if path.is_dir())]
+
     def read(self) -> dict[str, dict[str, Scalar]]:
         """What ``metrics.json`` holds so far; empty if there is none.
 

@@ -192,6 +192,16 @@ def test_resume__equals_a_run_without_interruption(
     check(tmp_path, whole(setting), setting, Kill(epoch, batch, moment))
 
 
+@pytest.mark.parametrize("setting", ["plain", "max_steps"])
+def test_resume__twice_within_one_epoch(tmp_path: Path, whole: Callable[[str], dict[str, Any]], setting: str) -> None:
+    with pytest.raises(SystemExit):
+        fit(tmp_path, setting, Kill(1, 2, "before"))
+    with pytest.raises(SystemExit):
+        fit(tmp_path, setting, Kill(1, 4, "before"), tmp_path / "last.ckpt")
+    fit(tmp_path, setting, None, tmp_path / "last.ckpt")
+    assert contents(tmp_path) == whole(setting)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 4), (1, 0), (1, 2)])
 def test_resume__with_workers_that_are_ahead(

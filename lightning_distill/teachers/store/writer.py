@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from typing_extensions import Self
 
+from lightning_distill.files import sweep, writing
 from lightning_distill.teachers.store.header import FILE, Header, read_header, write_header
 from lightning_distill.teachers.store.shard import ShardFiles
 
@@ -28,8 +29,10 @@ def open_folder(folder: Path, header: Header) -> Header:
     Raises:
         ValueError: If the folder holds another store, with what differs, or something else.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "header.lock"):
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder), FileLock(folder / "header.lock"):
+        sweep(folder)  # a header that a killed process left half-written
         if not (folder / FILE).exists():
             others = sorted(path.name for path in folder.iterdir() if path.name != "header.lock")
             if others:
@@ -79,13 +82,14 @@ class ShardWriter:
         self._pending: dict[str, list[np.ndarray]] = {field.name: [] for field in header.fields}
         lock = FileLock(self.files.lock)
         try:
-            lock.acquire(timeout=wait)
+            with writing(folder):
+                lock.acquire(timeout=wait)
         except Timeout:
             raise BlockingIOError(
                 f"Expected to write shard {shard} of {folder}, but another process is writing it. Wait for it to end."
             ) from None
         self._stack.callback(lock.release)
-        with self._stack:
+        with self._stack, writing(folder):
             self._data = [self._open(self.files.data(index)) for index in range(len(header.fields))]
             self._digests = self._open(self.files.digests)
             self._chunk = self._recover()
@@ -128,16 +132,19 @@ class ShardWriter:
                 rows = np.concatenate(self._pending[name])
                 self._pending[name] = [rows[end - first :]]
                 content = rows[: end - first].tobytes()
-                self._data[index].write(content)
-                self._data[index].flush()
+                self._write(self._data[index], content)
                 digests += self.files.digest(self._chunk, index, content)
-            self._digests.write(digests)
-            self._digests.flush()
+            self._write(self._digests, digests)
             self._chunk, self.done = self._chunk + 1, end
+
+    def _write(self, file: BinaryIO, content: bytes) -> None:
+        with writing(Path(file.name)):
+            file.write(content)
+            file.flush()
 
     def close(self) -> None:
         """Bring everything to the disk and let go of the shard."""
-        with self._stack:
+        with writing(self.files.folder), self._stack:
             for file in (*self._data, self._digests):
                 os.fsync(file.fileno())
 

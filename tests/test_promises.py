@@ -22,6 +22,9 @@ from lightning_distill.teachers.store import TeacherStore
 from lightning_distill.weights import load_weights
 from tests.configs import ROOT, tiny_run
 
+# The files are of Lightning 2.6.6, which older ones say when they read them.
+pytestmark = pytest.mark.filterwarnings("ignore:The loaded checkpoint was produced with Lightning")
+
 V1 = ROOT / "tests" / "data" / "v1"
 LAST = V1 / "checkpoints" / "student" / "last.ckpt"
 BIAS = -0.49303132  # the sum of the classifier's

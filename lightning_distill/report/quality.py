@@ -8,7 +8,6 @@ import numpy as np
 import torch.nn.functional as F
 from sklearn.calibration import calibration_curve
 from torch import Tensor
-from torchmetrics.functional import kl_divergence
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
     multiclass_calibration_error,
@@ -59,13 +58,10 @@ def measure_quality(own: Predictions, teacher: Predictions | None = None) -> Qua
     ece = multiclass_calibration_error(own.logits.softmax(dim=1), own.target, classes, n_bins=BINS)
     if teacher is None:
         return Quality(float(accuracy), float(nll), float(ece))
-    return Quality(
-        float(accuracy),
-        float(nll),
-        float(ece),
-        float((choices(own) == choices(teacher)).float().mean()),
-        float(kl_divergence(teacher.logits.log_softmax(dim=1), own.logits.log_softmax(dim=1), log_prob=True)),
-    )
+    agreement = (choices(own) == choices(teacher)).float().mean()
+    own_log, teacher_log = own.logits.log_softmax(dim=1), teacher.logits.log_softmax(dim=1)
+    teacher_kl = F.kl_div(own_log, teacher_log, reduction="batchmean", log_target=True)
+    return Quality(float(accuracy), float(nll), float(ece), float(agreement), float(teacher_kl))
 
 
 def choices(predictions: Predictions) -> Tensor:

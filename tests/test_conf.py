@@ -66,8 +66,8 @@ def test_override__does_what_it_says(override: str, expected: tuple[str, object]
 
 # Networks of full size: as few samples as there can be, and only in the slow tests.
 LARGE = {option: ONE_STEP for option in options("experiment") if option.startswith(("cifar100", "imagenet", "deit_"))}
-LONG = {*LARGE, "text_bert", "segmentation"}
-EXPERIMENTS = [pytest.param(o, marks=pytest.mark.slow if o in LONG else ()) for o in options("experiment")]
+QUICK = {"kd", "at", "simkd", "digits_deit"}  # a run of each kind; the slow tests run all others
+EXPERIMENTS = [pytest.param(o, marks=() if o in QUICK else pytest.mark.slow) for o in options("experiment")]
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)

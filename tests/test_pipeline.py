@@ -325,18 +325,21 @@ SETTINGS = {
 }
 MOMENTS = [
     ("all", "teacher", 1, "batch"),
+    ("cosine", "student", 1, "validation"),
+    ("epochs", "student", 3, "validation"),
+]
+MORE_MOMENTS = [
     ("all", "baseline", 2, "start"),
     ("cosine", "student", 0, "batch"),
-    ("cosine", "student", 1, "validation"),
     ("plateau", "student", 2, "start"),
     ("epochs", "student", 2, "start"),
-    ("epochs", "student", 3, "validation"),
     ("ema", "student", 2, "batch"),
     ("deit", "student", 1, "start"),
 ]
+CASES = [pytest.param(*case, marks=pytest.mark.slow if case in MORE_MOMENTS else ()) for case in MOMENTS + MORE_MOMENTS]
 
 
-@pytest.mark.parametrize(("setting", "stage", "epoch", "moment"), MOMENTS, ids=["-".join(map(str, m)) for m in MOMENTS])
+@pytest.mark.parametrize(("setting", "stage", "epoch", "moment"), CASES)
 def test_resume__equals_a_run_without_interruption(
     tmp_path: Path,
     setting: str,

@@ -115,7 +115,8 @@ def follow_umask(path: Path) -> None:
 def recover(path: Path) -> None:
     """Bring back a folder that was being replaced when the process died."""
     if not path.exists() and old_of(path).exists():
-        os.rename(old_of(path), path)
+        with suppress(FileNotFoundError):  # another process was faster
+            os.rename(old_of(path), path)
 
 
 def old_of(path: Path) -> Path:

@@ -32,6 +32,7 @@ class Stop:
 
     Args:
         signals: Which.
+        at_once: Raise :class:`StopRequested` where the signal finds the process, for work that has nothing to save.
 
     Example:
         >>> stop = Stop()
@@ -42,8 +43,9 @@ class Stop:
         StopRequested('stopped by SIGTERM')
     """
 
-    def __init__(self, signals: Iterable[int] = SIGNALS) -> None:
+    def __init__(self, signals: Iterable[int] = SIGNALS, at_once: bool = False) -> None:
         self.signals = tuple(signals)
+        self.at_once = at_once
         self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -67,3 +69,5 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
+        if self.at_once:
+            raise self.request()

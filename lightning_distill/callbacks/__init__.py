@@ -2,6 +2,7 @@
 
 from lightning_distill.callbacks.atomic_io import AtomicCheckpointIO
 from lightning_distill.callbacks.best_and_last import BestAndLast
+from lightning_distill.callbacks.end_test import EndTest
 from lightning_distill.callbacks.epoch_csv import EpochCsv
 from lightning_distill.callbacks.nonfinite import NonFinite
 from lightning_distill.callbacks.preflight import Preflight
@@ -13,6 +14,7 @@ from lightning_distill.stop import Stop, StopRequested
 __all__ = [
     "AtomicCheckpointIO",
     "BestAndLast",
+    "EndTest",
     "EpochCsv",
     "NonFinite",
     "Preflight",

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lightning_distill.callbacks.mid_epoch import Position, between_batches, without_loader_states
 from lightning_distill.checks import check_positive
 from lightning_distill.engine import pl
@@ -128,7 +130,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if self._taken is not None:
             self._taken["batches"] = trainer.fit_loop.epoch_loop.batch_progress.current.completed
             self._save(trainer, self.last)
-            self._end_if_asked()
+            self._end_if_asked(trainer)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -148,7 +150,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
             self._save(trainer, self.best)
         self._taken = position
         self._save(trainer, self.last)
-        self._end_if_asked()
+        self._end_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.stop is not None:
@@ -186,8 +188,14 @@ class BestAndLast(pl.callbacks.Checkpoint):
         self._taken = None
         self._saved = (trainer.global_step, time.monotonic())
 
-    def _end_if_asked(self) -> None:
-        if self.stop is not None and self.stop.signal is not None:
+    def _end_if_asked(self, trainer: pl.Trainer) -> None:
+        """End in all processes or in none: a signal reaches them one after another, or only one of them."""
+        if self.stop is None:
+            return
+        own = torch.tensor(self.stop.signal or 0, device=trainer.strategy.root_device)
+        asked = own if trainer.world_size == 1 else trainer.strategy.reduce(own, reduce_op="max")
+        if int(asked):
+            self.stop.signal = int(asked)
             raise self.stop.request()
 
     def _score(self, trainer: pl.Trainer) -> float:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from lightning_distill.cli.run_folder import run_folder
+
 PACKAGE = Path(__file__).parents[1]
-# The folder of a run that is resumed, or the one for a new run; read by conf/hydra/default.yaml.
-OmegaConf.register_new_resolver("run_folder", lambda resume, new: resume or new, replace=True)
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 
 def conf_folder(package: Path = PACKAGE) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,9 +36,8 @@ def main(config: DictConfig) -> float | None:
         command = f"{program()} {shlex.join(_typed or overrides)}".strip()
         return run(replace(plan, command=command))
     finally:
-        folder = Path(config.output_dir)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()  # made by Hydra; nothing came of it
+        with suppress(OSError):  # something came of it
+            Path(config.output_dir).rmdir()  # made by Hydra
 
 
 def cli() -> int:

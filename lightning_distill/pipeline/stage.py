@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_distill.callbacks import BestAndLast, EpochCsv, NonFinite, Preflight, SampleCount, Stop, TestOutputs
+from lightning_distill.callbacks import (
+    BestAndLast,
+    EndTest,
+    EpochCsv,
+    NonFinite,
+    Preflight,
+    SampleCount,
+    Stop,
+    TestOutputs,
+)
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.distillers.output_kind import output_kind
 from lightning_distill.distillers.sharding import student_stays_whole
@@ -97,7 +106,11 @@ class Stage:
         return {"parameters": parameters, "file_bytes": file.stat().st_size if file.exists() else None}
 
     def _make_trainer(self, callbacks: Sequence[pl.callbacks.Callback]) -> pl.Trainer:
-        self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter, self._outputs])
+        self._trainer = self.plan.trainer(self.role, [*callbacks, self._counter, self._outputs, EndTest()])
+        environment: Any = self._trainer._accelerator_connector.cluster_environment
+        if hasattr(environment, "auto_requeue"):  # SLURM's
+            # Lightning would answer SIGUSR1 by a checkpoint of its own, which the next stage would go on from.
+            environment.auto_requeue = False
         return self._trainer
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lightning_distill.checks import check_choice
 from lightning_distill.config_keys import locate
 from lightning_distill.report import RunFolder
+from lightning_distill.saved_config import read_config
 
 NETWORKS = ("student", "teacher.model")
 ROLES = ("student", "teacher")
@@ -105,9 +106,9 @@ def _architecture(folder: RunFolder, role: str) -> DictConfig:
     """The node that built a role's network in a previous run; of two heads, their average is what was deployed."""
     if not folder.config.is_file():
         raise FileNotFoundError(f"Expected `teacher.run` to name the folder of a run, but {folder.path} has no config.")
-    saved = OmegaConf.load(folder.config)
+    saved = read_config(folder.config)
     node = OmegaConf.select(saved, "student" if role == "student" else "teacher.model")
-    if not isinstance(node, DictConfig) or not isinstance(saved, DictConfig):
+    if not isinstance(node, DictConfig):
         raise ValueError(f"Expected {folder.config} to describe the {role}'s network, but it does not.")
     target = str(OmegaConf.select(saved, "distiller._target_"))
     if role == "student" and target.rpartition(".")[2] == "DeiTDistiller":

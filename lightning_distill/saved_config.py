@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,7 @@ def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         )
     path = RunFolder(folder).config
     saved = read_config(path)
-    # Another user's config: what it names would run as this user.
-    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+    if not is_own(path):  # what it names would run as this user
         plain: Any = OmegaConf.to_container(saved, resolve=False)
         check_trust(plain, str(path), bool(config.get("trust_config")))
     add_newer_keys(saved)
@@ -54,6 +54,12 @@ def config_text(config: Any) -> str:
         config: Plain values.
     """
     return f"{FIRST}\n{OmegaConf.to_yaml(OmegaConf.create(config))}{LAST}\n"
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is this user's, and not for everyone to write to."""
+    status = path.stat()
+    return not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH)
 
 
 def read_config(path: Path) -> DictConfig:

@@ -16,7 +16,7 @@ from lightning_distill.cli.conf import conf_folder, typed
 from lightning_distill.cli.trust import check_trust
 from lightning_distill.pipeline import Plan
 from lightning_distill.report import RunFolder
-from lightning_distill.saved_config import add_newer_keys
+from lightning_distill.saved_config import add_newer_keys, read_config
 
 # What a run was started from and shows while it runs; nothing of it is needed to build its student again.
 UNUSED = ("ckpt_path", "resume", "student_checkpoint", "logger", "callbacks", "teacher_cache")
@@ -96,9 +96,7 @@ def _saved(request: Request) -> DictConfig:
     folder = RunFolder(Path(request.options["run"]))
     if not folder.config.is_file():
         raise FileNotFoundError(f"Expected `run` to name the folder of a run, but {folder.path} has no config.yaml.")
-    config = OmegaConf.load(folder.config)
-    if not isinstance(config, DictConfig):
-        raise ValueError(f"Expected {folder.config} to hold a config, but got a list.")
+    config = read_config(folder.config)
     plain = plain_values(config, resolve=False)
     check_trust(_needed(plain), str(folder.config), request.flag("trust_config"))
     add_newer_keys(config)

@@ -60,6 +60,11 @@ def transformers_model(
         ('BertForSequenceClassification', 3011)
     """
     check_choice("task", task, TASKS)
+    if "trust_remote_code" in arguments:
+        raise ValueError(
+            "Expected no `trust_remote_code`, since code that comes with weights is never run here, but got "
+            f"{arguments['trust_remote_code']!r}. Install that code as a package, and name its class as `_target_`."
+        )
     sizes = {"num_channels": num_channels, "image_size": image_size, "vocab_size": vocab_size}
     facts = {name: value for name, value in sizes.items() if value is not None}
     labels = {} if num_labels is None else {"num_labels": num_labels}

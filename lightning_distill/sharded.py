@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import warnings
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,10 +17,19 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from lightning_distill.files import replacing
+from lightning_distill.weights import check_is_file, check_unpacked, read_content
 
 META = "meta.pt"  # where Lightning puts all that is not in shards
-# What the list of shards, a pickle, may name: descriptions of tensors, and nothing that does anything.
+LARGEST = 1 << 28  # bytes of the list of shards, which takes some hundred for each shard of a tensor
+DESCRIPTIONS = "torch.distributed.checkpoint.metadata"
+# What the list of shards, a pickle, may name: descriptions of tensors, and nothing that does anything. One by one: a
+# module also holds what it imports, and `dataclass` compiles the names of fields that a class is said to have.
 ALLOWED = {
+    *((DESCRIPTIONS, kind) for kind in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")),
+    *((DESCRIPTIONS, kind) for kind in ("BytesStorageMetadata", "ChunkStorageMetadata", "TensorStorageMetadata")),
+    (DESCRIPTIONS, "_MEM_FORMAT_ENCODING"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("torch.distributed.checkpoint", "_StorageInfo"),
     ("collections", "OrderedDict"),
     ("torch", "Size"),
     ("torch.serialization", "_get_layout"),
@@ -26,34 +37,67 @@ ALLOWED = {
     ("pathlib._local", "PosixPath"),
     ("pathlib", "WindowsPath"),
 }
-ALLOWED_MODULES = ("torch.distributed.checkpoint.metadata",)
-FILE_TYPES = (
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-    ("torch.distributed.checkpoint", "_StorageInfo"),
-)
 
 
-class _Descriptions(pickle.Unpickler):
-    """Reads descriptions of tensors; anything else a pickle could name is refused, so that none of it can run."""
+class _Descriptions(pickle._Unpickler):
+    """Reads descriptions of tensors; anything else a pickle could name is refused, so that none of it can run.
+
+    The reader in Python, since the one in C reserves the memory that a pickle says it needs.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        plain = "." not in name and not name.startswith("__")
-        known = (module, name) in ALLOWED or (module, name) in FILE_TYPES
         dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if plain and (known or dtype or module in ALLOWED_MODULES):
+        if dtype or (module, name) in ALLOWED:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which is no description of a tensor")
+
+    def load_build(self) -> None:
+        """Set the attributes of an object, never those of a class, which all others would share."""
+        base: Any = super()
+        changed = self.stack[-2]  # type: ignore[attr-defined] # not among the published types
+        if callable(changed):
+            raise pickle.UnpicklingError(f"it changes {changed!r:.80}, which is no description of a tensor")
+        base.load_build()
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 class SafeReader(FileSystemReader):
     """torch's reader of sharded checkpoints, which would otherwise run what is in their list of shards."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            metadata = _Descriptions(file).load()
+        folder = Path(self.path)
+        path = folder / ".metadata"
+        check_is_file(path, "a list of shards")
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"its list of shards is longer than {LARGEST} bytes")
+        metadata = _Descriptions(BytesIO(path.read_bytes())).load()
         if not isinstance(metadata, Metadata):
             raise pickle.UnpicklingError(f"it holds a {type(metadata).__name__}, no list of shards")
+        for name in {info.relative_path for info in (metadata.storage_data or {}).values()}:
+            if not isinstance(name, str) or name != Path(name).name:
+                raise ValueError(f"it names {name!r:.80}, which is no file in it")
+            check_is_file(folder / name, "a shard")
         return metadata
+
+    def _slice_file(self, file: Any, info: Any) -> Any:
+        most = os.fstat(file.fileno()).st_size
+        part = BytesIO(super()._slice_file(file, info).read(min(info.length, most)))
+        check_unpacked(part, len(part.getvalue()))
+        part.seek(0)
+        return part
+
+
+def check_shards(folder: str | Path) -> None:
+    """Raise unless the list of shards describes tensors: before Lightning reads it, which would run what it names.
+
+    Raises:
+        ValueError: If ``folder`` is no such checkpoint, is damaged, or names code.
+    """
+    try:
+        SafeReader(folder).read_metadata()
+    except Exception as error:  # whatever the bytes of a file that is something else make the reader do
+        raise _unreadable(Path(folder), error) from None
 
 
 def read_shards(folder: str | Path, prefix: str = "state_dict.") -> dict[str, Tensor]:
@@ -63,32 +107,24 @@ def read_shards(folder: str | Path, prefix: str = "state_dict.") -> dict[str, Te
         ValueError: If ``folder`` is no such checkpoint, is damaged, or names code.
     """
     folder = Path(folder)
+    wanted: dict[str, Any] = {}
     try:
         reader = SafeReader(folder)
         described = reader.read_metadata().state_dict_metadata
         room = sum(file.stat().st_size for file in folder.glob("*.distcp"))
-        wanted: dict[str, Any] = {}
         for name, entry in described.items():
             if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata):
                 dtype = entry.properties.dtype
-                if entry.size.numel() * dtype.itemsize > room:
-                    raise ValueError(f"{name} would be larger than all shards together")
+                room -= entry.size.numel() * dtype.itemsize
+                if room < 0:
+                    raise ValueError(f"with {name} its tensors would be larger than all shards together")
                 wanted[name] = torch.empty(entry.size, dtype=dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that one process reads is what is meant
             load(wanted, storage_reader=reader, no_dist=True)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        RuntimeError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise _unreadable(folder, error) from None
     except CheckpointException as error:
+        raise _unreadable(folder, next(iter(error.failures.values()))[0]) from None
+    except Exception as error:  # whatever the bytes of a file that is something else make the reader do
         raise _unreadable(folder, error) from None
     return {name.removeprefix(prefix): tensor for name, tensor in wanted.items()}
 
@@ -106,10 +142,9 @@ def consolidate(folder: str | Path, path: str | Path) -> None:
         ValueError: If ``folder`` is no such checkpoint, or damaged.
     """
     weights = read_shards(folder)
-    try:
-        content = torch.load(Path(folder) / META, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise _unreadable(Path(folder), error) from None
+    content = read_content(Path(folder) / META)
+    if not isinstance(content, dict):
+        raise _unreadable(Path(folder), f"its {META} holds a {type(content).__name__}")
     with replacing(path) as part:
         torch.save({**content, "state_dict": weights}, part)
 

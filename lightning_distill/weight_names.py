@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -103,12 +103,44 @@ def misfits(weights: Weights, wanted: Weights) -> list[str]:
         for name, tensor in wanted.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
+    types = [
+        f"{name}: {_kind(weights[name])} in the file, {_kind(tensor)} in the network"
+        for name, tensor in wanted.items()
+        if name in weights and weights[name].shape == tensor.shape and not _holds(tensor, weights[name])
+    ]
     found = (
         ("missing", [name for name in wanted if name not in weights]),
         ("not needed", [name for name in weights if name not in wanted]),
         ("another shape", shapes),
+        ("another type", types),
     )
     return [_count(kind, names) for kind, names in found if names]
+
+
+def _holds(own: Tensor, found: Tensor) -> bool:
+    """Whether a network's tensor can take a file's values as they are: numbers of 16 bits and more for numbers."""
+    if found.layout is not torch.strided or found.is_quantized or found.is_meta:
+        return False
+    if own.is_complex() or found.is_complex():
+        return own.is_complex() and found.is_complex()
+    if own.is_floating_point() != found.is_floating_point():
+        return found.ndim == 0  # a counter, as BatchNorm's, which averaging makes a fraction
+    return not found.is_floating_point() or found.dtype == own.dtype or found.itemsize > 1  # 8 bits need a scale
+
+
+def _kind(tensor: Tensor) -> str:
+    layout = "" if tensor.layout is torch.strided else f", {tensor.layout}"
+    return f"{tensor.dtype}{layout}{', without values' if tensor.is_meta else ''}"
+
+
+def not_finite(weights: Weights, names: Iterable[str]) -> list[str]:
+    """Which of ``names`` hold NaN or infinity in ``weights``.
+
+    Example:
+        >>> not_finite({"a": torch.tensor([1.0, float("nan")]), "b": torch.ones(1)}, ["a", "b"])
+        ['a']
+    """
+    return [name for name in names if name in weights and not bool(weights[name].isfinite().all())]
 
 
 def other_classes(weights: Weights, wanted: Weights) -> dict[str, tuple[int, int]]:
@@ -127,6 +159,6 @@ def other_classes(weights: Weights, wanted: Weights) -> dict[str, tuple[int, int
 
 
 def _count(kind: str, names: list[str]) -> str:
-    verb = ("has" if len(names) == 1 else "have") if kind == "another shape" else "is" if len(names) == 1 else "are"
+    verb = ("has" if len(names) == 1 else "have") if kind.startswith("another") else "is" if len(names) == 1 else "are"
     more = ", ..." if len(names) > SHOWN else ""
     return f"{len(names)} {verb} {kind} ({', '.join(names[:SHOWN])}{more})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -16,9 +17,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lightning_distill.files import follow_umask, replacing
-from lightning_distill.weight_names import SHOWN, fit_names, misfits, other_classes
+from lightning_distill.weight_names import SHOWN, fit_names, misfits, not_finite, other_classes
 
-__all__ = ["fit_names", "load_weights", "misfits", "read_content", "read_metadata", "read_weights", "save_weights"]
+__all__ = [
+    "check_is_file",
+    "fit_names",
+    "load_weights",
+    "misfits",
+    "not_finite",
+    "read_content",
+    "read_metadata",
+    "read_weights",
+    "save_weights",
+]
 
 # Where other programs put the weights inside a checkpoint.
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "student", "teacher", "net", "network", "module", "weights")
@@ -46,9 +57,24 @@ def read_content(path: str | Path) -> Any:
         ValueError: If it cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a checkpoint at {path}, but there is no such file.")
+    check_is_file(path, "a checkpoint")
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def check_is_file(path: Path, what: str) -> None:
+    """Raise unless ``path`` is an ordinary file: a pipe or a device could be read for ever.
+
+    Raises:
+        FileNotFoundError: Says what is there instead.
+    """
+    if path.is_dir():
+        raise FileNotFoundError(
+            f"Expected {what} at {path}, but it is a folder. Name a file in it. Shards become a file by "
+            "lightning_distill.sharded.consolidate(folder, file)."
+        )
+    if not path.is_file():
+        there = "what is there is no ordinary file" if path.exists() else "there is no such file"
+        raise FileNotFoundError(f"Expected {what} at {path}, but {there}.")
 
 
 def load_weights(
@@ -74,7 +100,8 @@ def load_weights(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or names or shapes do not fit. The model is unchanged then.
+        ValueError: If it cannot be read, names, shapes or types do not fit, or a weight is NaN or infinite. The model
+            is unchanged then.
     """
     wanted = model.state_dict()
     found = read_weights(path) if submodule is None else _flat(read_content(path))
@@ -90,6 +117,13 @@ def load_weights(
         raise ValueError(
             f"Expected the weights in {path} to fit the {role}, a {type(model).__name__}, but {'; '.join(problems)}. "
             + _way_out(heads, Path(path))
+        )
+    spoilt = not_finite(weights, [name for name, _ in model.named_parameters()])
+    if spoilt:
+        raise ValueError(
+            f"Expected the weights in {path} to be finite, but {', '.join(spoilt[:SHOWN])} "
+            f"{'holds' if len(spoilt) == 1 else 'hold'} NaN or infinity. Choose a file from before the training went "
+            "wrong."
         )
     model.load_state_dict(weights)
 
@@ -139,8 +173,11 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     _check_size(path)
+    # Mapped, tensors cannot reach beyond the file, whatever sizes it claims; nor is what nobody asks for read. torch
+    # maps no file whose name is no text.
+    mapped = zipfile.is_zipfile(path) and os.fsencode(path).decode(errors="replace") == str(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UnpicklingError as error:
         # torch's own message advises to run the file's code.
         raise _unreadable(path, _refused(error)) from None
@@ -149,16 +186,25 @@ def _read_torch(path: Path) -> Any:
 
 
 def _check_size(path: Path) -> None:
-    """Raise for a file that would be much larger in memory than on the disk: torch does not compress, a bomb does."""
     try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
+        with path.open("rb") as file:
+            check_unpacked(file, path.stat().st_size)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _unreadable(path, error) from None
-    if size > path.stat().st_size:
-        raise _unreadable(path, f"it is compressed, {size} bytes when unpacked, which torch never writes")
+
+
+def check_unpacked(file: Any, size: int) -> None:
+    """Raise for a file that would be much larger in memory than on the disk: torch does not compress, a bomb does.
+
+    Raises:
+        ValueError: If it is compressed.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > size:
+        raise ValueError(f"it is compressed, {unpacked} bytes when unpacked, which torch never writes")
 
 
 def _refused(error: UnpicklingError) -> str:
@@ -176,27 +222,40 @@ def _unreadable(path: Path, error: Exception | str) -> ValueError:
 
 
 def _find_weights(content: Any) -> dict[str, Tensor]:
-    if not isinstance(content, Mapping):
-        return {}
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if tensors:
-        return tensors
-    return next((found for key in STATE_KEYS if (found := _find_weights(content.get(key)))), {})
+    """The tensors at the top, or below the first key of :data:`STATE_KEYS` that leads to some."""
+    waiting, seen = [content], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if not isinstance(found, Mapping) or id(found) in seen:  # a file may hold a mapping within itself
+            continue
+        seen.add(id(found))
+        tensors = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+        waiting += [found[key] for key in reversed(STATE_KEYS) if key in found]
+    return {}
 
 
-def _flat(content: Any, path: str = "") -> dict[str, Tensor]:
-    """Every tensor below ``content`` by its dotted name."""
-    if isinstance(content, Tensor):
-        return {path: content}
-    if not isinstance(content, Mapping):
-        return {}
-    below = [
-        _flat(value, f"{path}.{name}" if path else name) for name, value in content.items() if isinstance(name, str)
-    ]
-    return {name: tensor for part in below for name, tensor in part.items()}
+def _flat(content: Any) -> dict[str, Tensor]:
+    """Every tensor below ``content`` by its dotted name; of a mapping that is there twice, once."""
+    tensors: dict[str, Tensor] = {}
+    waiting, seen = [("", content)], set[int]()
+    while waiting:
+        path, found = waiting.pop()
+        if isinstance(found, Tensor):
+            tensors[path] = found
+        elif isinstance(found, Mapping) and id(found) not in seen:
+            seen.add(id(found))
+            below = [
+                (f"{path}.{name}" if path else name, item) for name, item in found.items() if isinstance(name, str)
+            ]
+            waiting += reversed(below)
+    return tensors
 
 
 def _outline(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f"a {type(content).__name__} with the keys {', '.join(map(repr, list(content)[:SHOWN]))}"
+        return (
+            f"a {type(content).__name__} with the keys {', '.join(f'{name!r:.60}' for name in list(content)[:SHOWN])}"
+        )
     return f"a {type(content).__name__}"

@@ -18,7 +18,7 @@ from lightning_distill.pipeline.teacher import cache_file, make_teacher
 from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder
 from lightning_distill.teachers import FrozenTeacher
-from lightning_distill.weights import misfits, read_weights
+from lightning_distill.weights import misfits, not_finite, read_weights
 
 
 def preflight(plan: Plan) -> None:
@@ -115,4 +115,10 @@ def check_checkpoint(path: Path, distiller: nn.Module) -> None:
         raise ValueError(
             f"Expected the checkpoint {path} to fit the student, but {'; '.join(problems)}. Use the config that it was "
             "made with: resume=<its run folder>"
+        )
+    spoilt = not_finite(weights, [name for name, _ in distiller.named_parameters()])
+    if spoilt:
+        raise ValueError(
+            f"Expected the weights in {path} to be finite, but {spoilt[0]} holds NaN or infinity: training cannot go "
+            "on from it. Take an earlier checkpoint, such as best.ckpt beside it."
         )

@@ -21,6 +21,7 @@ from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import make_teacher, teacher_stage
 from lightning_distill.report.console import is_main_process, program, say
 from lightning_distill.report.folder import ROLES, RunFolder, Scalar, write_text_atomically
+from lightning_distill.sharded import check_shards
 from lightning_distill.teachers import FrozenTeacher
 from lightning_distill.weights import read_weights
 
@@ -127,12 +128,14 @@ def _check_kept(folder: RunFolder, roles: frozenset[str]) -> None:
 
 
 def _check_whole(path: Path, way_out: str, needed: bool = False) -> None:
-    """Raise for a file of weights that was damaged since it was written."""
-    if path.is_file() or needed:
-        try:
+    """Raise for a file of weights, or a folder of shards, that was damaged since it was written."""
+    try:
+        if path.is_dir() and not needed:
+            check_shards(path)
+        elif path.is_file() or needed:
             read_weights(path)
-        except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f"{error} {way_out}") from None
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{error} {way_out}") from None
 
 
 @contextmanager

@@ -15,11 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_distill.cli.conf import conf_folder
 from lightning_distill.cli.trust import check_trust
 from lightning_distill.report import RunFolder
+from lightning_distill.text_files import config_error, read_config_text
 
-LARGEST = 1_000_000
 # The first and the last line of a config that a run writes: of one that is cut off, only the first is there.
 FIRST = "# As lightning-distill composed it; the last line says that this file is whole."
 LAST = "..."
+WAY_OUT = (
+    "Bring it back, or start another run with what was typed for this one (`command` in metrics.json) and go on from its "
+    "checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
+)
 
 
 def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -68,31 +72,17 @@ def read_config(path: Path) -> DictConfig:
     Raises:
         ValueError: If it is none, or much larger than a config is.
     """
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise ValueError(f"Expected {path} to be a config of at most {LARGEST} bytes, but got {size}.")
     try:
-        text = path.read_text()
-        # An alias repeats what it names: a few lines of them stand for more than fits in memory. A run writes none.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ValueError("it repeats parts of itself by aliases")
+        text = read_config_text(path)
         if text.startswith(FIRST) and text.rstrip().rpartition("\n")[2] != LAST:
-            raise ValueError("it is cut off")
+            raise ValueError(f"Expected {path} to be a config that a run wrote, but it is cut off.")
         saved = OmegaConf.create(text)
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise _damaged(path, f"it cannot be read: {first}") from None
+        said = error if str(path) in str(error) else config_error(path, error)
+        raise ValueError(f"{said} {WAY_OUT}") from None
     if not isinstance(saved, DictConfig) or "output_dir" not in saved:
-        raise _damaged(path, "it has no `output_dir`")
+        raise ValueError(f"Expected {path} to be a config that a run wrote, but it has no `output_dir`. {WAY_OUT}")
     return saved
-
-
-def _damaged(path: Path, reason: str) -> ValueError:
-    return ValueError(
-        f"Expected {path} to be a config that a run wrote, but {reason}. Bring it back, or start another run with what "
-        "was typed for this one (`command` in metrics.json) and go on from its checkpoint: "
-        "ckpt_path=<folder>/checkpoints/student/last.ckpt"
-    )
 
 
 def add_newer_keys(saved: DictConfig) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_distill"
 # From the bottom up; a module imports from its own layer and those before it.
 LAYERS = (
-    ("checks", "engine", "files", "processes", "stop", "types"),
+    ("checks", "engine", "files", "processes", "stop", "text_files", "types"),
     ("losses",),
     (
         "adapters",

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_distill.engine import pl
 from lightning_distill.files import replacing
+from lightning_distill.text_files import read_text
 
 FIRST_COLUMNS = ("epoch", "step", "lr", "seconds")
 
@@ -88,7 +89,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """
     if not path.exists():
         return []
-    text = path.read_text(errors="replace")
+    text = read_text(path, errors="replace")
     rows = list(csv.DictReader(text.splitlines()))
     whole = all(None not in row and None not in row.values() and row.get("epoch", "").isdigit() for row in rows)
     if not text.endswith("\n") or not whole:

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_distill.stop import StopRequested
+from lightning_distill.text_files import printable
 
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError, TypeError, OSError, ModuleNotFoundError)
@@ -35,7 +36,7 @@ def answered(command: Callable[[], object], explain: Callable[[Exception], str] 
     except MISTAKES as error:
         if details or not is_answer(error):
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {printable(explain(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_distill.files import replacing
+from lightning_distill.text_files import read_json
 
 ROLES = ("teacher", "baseline", "student")
 FORMAT_VERSION = 1
@@ -81,17 +83,12 @@ class RunFolder:
         """
         if not self.metrics.exists():
             return {}
-        try:
-            content = json.loads(self.metrics.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"Expected {self.metrics} to hold JSON, but got: {error}. Delete it to start over."
-            ) from None
+        content = read_json(self.metrics)
         roles = content if isinstance(content, dict) else {}
-        if not roles or not all(isinstance(values, dict) for values in roles.values()):
+        if not roles or not all(isinstance(values, dict) and _are_scalars(values) for values in roles.values()):
             raise ValueError(
-                f"Expected {self.metrics} to hold one mapping per role, but got something else. Delete it to start "
-                "over."
+                f"Expected {self.metrics} to hold one mapping of numbers per role, but got something else. Delete it "
+                "to start over."
             )
         version = roles.get("run", {}).get("format_version")
         if version != FORMAT_VERSION:
@@ -105,6 +102,14 @@ class RunFolder:
         content.setdefault("run", {}).setdefault("format_version", FORMAT_VERSION)
         ordered = {name: content[name] for name in (*ROLES, "run") if name in content}
         write_text_atomically(self.metrics, json.dumps(ordered, indent=2) + "\n")
+
+
+def _are_scalars(values: Mapping[str, Any]) -> bool:
+    """Whether these are numbers and texts, and no number is beyond what a float holds."""
+    return all(
+        value is None or isinstance(value, (bool, float, str)) or (isinstance(value, int) and abs(value) < 2**63)
+        for value in values.values()
+    )
 
 
 def write_text_atomically(path: Path, text: str) -> None:

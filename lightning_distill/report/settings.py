@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from lightning_distill.report.folder import RunFolder, Scalar
+from lightning_distill.text_files import config_error, printable, read_config_text
 
 Metrics = dict[str, dict[str, Scalar]]
 # Of no influence on what is compared: where things go, what is shown, and where a run went on.
@@ -37,9 +39,10 @@ class Run:
         return self.metrics.get("run", {}).get("seed")
 
     def number(self, role: str, name: str) -> float | None:
-        """A number of ``metrics.json``, if it is there and is one."""
+        """A number of ``metrics.json``, if it is there and is one; NaN and infinity are none."""
         value = self.metrics.get(role, {}).get(name)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return float(value) if known else None  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,12 @@ def _read_run(path: Path) -> Run:
         known = {name: metrics.get("run", {}).get(name) for name in ("alpha", "temperature")}
         return Run(path, metrics, known)
     try:
-        config = yaml.safe_load(folder.config.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"Expected {folder.config} to hold a config, but got: {error}") from None
-    return Run(path, metrics, flat(config))
+        config = yaml.safe_load(read_config_text(folder.config))
+        return Run(path, metrics, flat(config) if isinstance(config, Mapping) else {})
+    except (yaml.YAMLError, TypeError, RecursionError) as error:
+        raise config_error(folder.config, error) from None
+    except ValueError as error:
+        raise error if str(folder.config) in str(error) else config_error(folder.config, error) from None
 
 
 def group_by_setting(runs: Sequence[Run]) -> list[Setting]:
@@ -109,7 +114,7 @@ def group_by_setting(runs: Sequence[Run]) -> list[Setting]:
     for seeds in groups.values():
         chosen = sorted(seeds.values(), key=lambda run: (str(type(run.seed)), run.seed or 0))
         config = chosen[0].config
-        label = " ".join(f"{key}={_short(config.get(key))}" for key in varied)
+        label = printable(" ".join(f"{key}={_short(config.get(key))}" for key in varied))
         settings.append(Setting(label, chosen, config))
     return settings
 

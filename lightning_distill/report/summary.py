@@ -13,6 +13,7 @@ from lightning_distill.report.console import say
 from lightning_distill.report.folder import ROLES
 from lightning_distill.report.settings import Run, Setting, group_by_setting, read_runs
 from lightning_distill.report.statistics import Comparison, Estimate, compare, estimate
+from lightning_distill.text_files import printable
 
 ACCURACY = "test/accuracy"
 SELECTED_BY = "val/accuracy"
@@ -79,6 +80,9 @@ def _notes(settings: Sequence[Setting]) -> list[str]:
             "The best setting was chosen by validation accuracy. Compare it with the baseline on seeds that took no "
             "part in the choice."
         )
+    lost = [run for run in runs if run.number("student", ACCURACY) is None]
+    if lost:
+        notes.append(f"In {len(lost)} of {len(runs)} runs the student has no finite test accuracy: they are left out.")
     if len({run.number("run", "test_samples") for run in runs}) > 1:
         notes.append("Not all runs were tested on the same number of samples.")
     return notes
@@ -182,8 +186,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     try:
         report_on(folders(arguments))
-    except (FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

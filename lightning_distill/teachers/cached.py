@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.store import TeacherStore
-from lightning_distill.teachers.store.reader import FEATURE
+from lightning_distill.teachers.store.header import FEATURE
 from lightning_distill.types import Batch
 
 

@@ -21,8 +21,7 @@ from lightning_distill.teachers.fingerprint import identity_of
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.store import Dense, Encoding, Field, Header, ShardWriter, TeacherStore, open_folder
 from lightning_distill.teachers.store.encoding import DTYPES
-from lightning_distill.teachers.store.header import chunk_rows_for
-from lightning_distill.teachers.store.reader import FEATURE
+from lightning_distill.teachers.store.header import FEATURE, chunk_rows_for
 from lightning_distill.teachers.views import Views
 from lightning_distill.types import Batch, as_logits
 

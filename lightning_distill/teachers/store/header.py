@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 
 from lightning_distill.files import replacing
 from lightning_distill.teachers.store.encoding import Encoding, encoding_of
@@ -23,6 +24,8 @@ DIGEST_BYTES = 16  # of a chunk's SHA-256
 CHUNK_BYTES = 1 << 20  # aimed at: large enough to be read in one go, small enough to be checked within a step
 KINDS = {"int64": 8, "int32": 4, "int16": 2, "float32": 4, "float16": 2}
 MOST = 1 << 40  # rows or elements; what is announced is compared with the files' lengths before anything is allocated
+MOST_CLASSES = 1 << 22  # a batch of logits of so many takes a gigabyte
+FEATURE = "feature:"  # before the path of a feature, in the name of its field
 VIEWS = ("augmented", "clean")
 PARTS = {
     "teacher": "the teacher (its weights or its options)",
@@ -183,7 +186,7 @@ def read_header(folder: Path) -> Header:
         _damaged(path, f"its format_version is {found!r:.40}, and this version reads {FORMAT_VERSION}")
     try:
         header = _parse(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         _damaged(path, f"a value is missing or out of range ({error!s:.120})")
     if content.get("key") != header.key:
         _damaged(path, "its contents do not match its own hash")
@@ -197,12 +200,24 @@ def _parse(content: Mapping[str, Any]) -> Header:
     fields = tuple(_field(plain) for plain in content["fields"])
     if not fields or fields[0] != Field("ids", "int64", ()) or len({f.name for f in fields}) != len(fields):
         raise ValueError("fields")
-    return Header(
+    header = Header(
         identity,
         encoding_of(content["encoding"]),
         **{name: _count(content[name]) for name in ("classes", "epochs", "samples", "shards", "chunk_rows")},
         fields=fields,
     )
+    if header.classes > MOST_CLASSES or header.shards > header.samples or not _holds_logits(header):
+        raise ValueError("classes, shards or fields")
+    return header
+
+
+def _holds_logits(header: Header) -> bool:
+    """Whether the fields are those that the encoding makes of logits of so many classes."""
+    kept = [field for field in header.fields[1:] if not field.name.startswith(FEATURE)]
+    tail = kept[0].shape[1:] if kept else ()
+    made = header.encoding.encode(torch.empty(1, header.classes, *tail, device="meta"))  # shapes without numbers
+    expected = {name: (str(value.dtype).removeprefix("torch."), tuple(value.shape[1:])) for name, value in made.items()}
+    return expected == {field.name: (field.dtype, field.shape) for field in kept}
 
 
 def _field(plain: Mapping[str, Any]) -> Field:

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_distill.teachers.store.header import FILE, Header, Identity, read_header
+from lightning_distill.teachers.store.header import FEATURE, Header, Identity, read_header
 from lightning_distill.teachers.store.shard import Shard, ShardFiles
-
-FEATURE = "feature:"
 
 
 class TeacherStore:
@@ -137,8 +135,6 @@ class TeacherStore:
         return rows.astype(rows.dtype.newbyteorder("="), copy=False)
 
     def _map(self) -> list[Shard]:
-        if self.header.shards > self.header.samples:
-            raise ValueError(f"Expected {self.folder / FILE} to name at most one shard for each sample.")
         return [Shard(ShardFiles(self.folder, self.header, shard)) for shard in range(self.header.shards)]
 
     def _index(self) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ def open_folder(folder: Path, header: Header) -> Header:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder), FileLock(folder / "header.lock"):
+    with writing(folder), FileLock(own_file(folder / "header.lock")):
         sweep(folder)  # a header that a killed process left half-written
         if not (folder / FILE).exists():
             others = sorted(path.name for path in folder.iterdir() if path.name != "header.lock")
@@ -50,6 +50,20 @@ def open_folder(folder: Path, header: Header) -> Header:
             f"{'; '.join([*differences, *shape])}. Choose another folder, or delete this one."
         )
     return found
+
+
+def own_file(path: Path) -> Path:
+    """``path``, a file of the store or a name that is free.
+
+    Raises:
+        ValueError: If it leads elsewhere: whoever prepared that would have another file overwritten.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ValueError(
+            f"Expected {path} to be a file of a store of teacher outputs, but it leads elsewhere. Delete the folder "
+            f"{path.parent}: the store is built anew."
+        )
+    return path
 
 
 def _differ(first: Header, second: Header, name: str) -> bool:
@@ -80,7 +94,7 @@ class ShardWriter:
         self.files = ShardFiles(folder, header, shard)
         self._stack = ExitStack()
         self._pending: dict[str, list[np.ndarray]] = {field.name: [] for field in header.fields}
-        lock = FileLock(self.files.lock)
+        lock = FileLock(own_file(self.files.lock))
         try:
             with writing(folder):
                 lock.acquire(timeout=wait)
@@ -149,7 +163,7 @@ class ShardWriter:
                 os.fsync(file.fileno())
 
     def _open(self, path: Path) -> BinaryIO:
-        path.touch()
+        own_file(path).touch()
         return self._stack.enter_context(path.open("r+b"))
 
     def _recover(self) -> int:

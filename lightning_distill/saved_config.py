@@ -21,8 +21,8 @@ from lightning_distill.text_files import config_error, read_config_text
 FIRST = "# As lightning-distill composed it; the last line says that this file is whole."
 LAST = "..."
 WAY_OUT = (
-    "Bring it back, or start another run with what was typed for this one (`command` in metrics.json) and go on from its "
-    "checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
+    "Bring it back, or start another run with what was typed for this one (`command` in metrics.json) and go on from "
+    "its checkpoint: ckpt_path=<folder>/checkpoints/student/last.ckpt"
 )
 
 

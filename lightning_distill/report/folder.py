@@ -87,8 +87,8 @@ class RunFolder:
         roles = content if isinstance(content, dict) else {}
         if not roles or not all(isinstance(values, dict) and _are_scalars(values) for values in roles.values()):
             raise ValueError(
-                f"Expected {self.metrics} to hold one mapping of numbers per role, but got something else. Delete it "
-                "to start over."
+                f"Expected {self.metrics} to hold one mapping per role, of numbers and texts, but got something else. "
+                "Delete it to start over."
             )
         version = roles.get("run", {}).get("format_version")
         if version != FORMAT_VERSION:

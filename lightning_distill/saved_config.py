@@ -30,7 +30,10 @@ def saved_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config of the run that is resumed."""
     folder = Path(config.resume)
     if not RunFolder(folder).config.is_file():
-        raise FileNotFoundError(f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml.")
+        raise FileNotFoundError(
+            f"Expected `resume` to name the folder of a run, but {folder} has no config.yaml. A run that ended before "
+            "it wrote one has done nothing: start it again with what was typed for it."
+        )
     others = [
         override
         for override in overrides

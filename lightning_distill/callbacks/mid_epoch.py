@@ -56,10 +56,11 @@ class Position:
             restore_metrics(module, own.get("metrics", {}))
             self._waiting = dict(own.get("logged", {}))
         set_random_state(own.get("random"))
-        if not state["batches"] and trainer.global_step > 0:
-            step_plateaus(trainer, module, state["plateaus"])
+        if not state["batches"]:
             start_next_epoch(trainer)
-            start_pass(trainer)  # what it draws comes after the checkpoint in an uninterrupted run, too
+            if trainer.global_step > 0:
+                step_plateaus(trainer, module, state["plateaus"])
+                start_pass(trainer)  # what it draws comes after the checkpoint in an uninterrupted run, too
 
     def _enter_epoch(self, trainer: pl.Trainer, batches: int) -> None:
         """Have the first pass through the training data start at a batch that has not been used."""
@@ -119,10 +120,10 @@ def step_plateaus(trainer: pl.Trainer, pl_module: pl.LightningModule, values: Ma
 
 
 def start_next_epoch(trainer: pl.Trainer) -> None:
-    """Go on with the epoch after the one that the checkpoint ended.
+    """Go on with the epoch after the one that the checkpoint ended, or with the first.
 
     With ``max_steps``, Lightning would otherwise end that epoch a second time, without batches, and be one epoch ahead
-    in the order of the samples from then on.
+    in the order of the samples from then on; before the first, it would count a batch that was not there.
     """
     loop = trainer.fit_loop
     current: Any

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 
 from lightning_distill import files
+from lightning_distill.cli.answers import is_answer
 from lightning_distill.teachers.store.shard import ShardFiles
 
 
@@ -25,11 +28,11 @@ class Events:
 
     def __init__(self, kill_at: int = 0) -> None:
         self.kill_at = kill_at
-        self.count = 0
+        self.seen: list[str] = []
 
-    def happen(self, part: Path | None = None) -> None:
-        self.count += 1
-        if self.count != self.kill_at:
+    def happen(self, what: str, part: Path | None = None) -> None:
+        self.seen.append(what)
+        if len(self.seen) != self.kill_at:
             return
         if part is not None and part.is_file():
             os.truncate(part, part.stat().st_size // 2)
@@ -40,18 +43,19 @@ class Events:
         put, hook, digest = files.put, pl.trainer.call._call_callback_hooks, ShardFiles.digest
 
         def watched_put(part: Path, path: Path) -> None:
-            self.happen(part)  # half of it is on the disk
-            self.happen()  # all of it is, under its other name
+            self.happen(f"half of {path.name}", part)
+            self.happen(f"all of {path.name}, under another name")
             put(part, path)
-            self.happen()
+            self.happen(path.name)
 
         def watched_hook(trainer: Any, name: str, *args: Any, **kwargs: Any) -> None:
             if name in ("on_train_batch_start", "on_before_optimizer_step", "on_validation_batch_end", "on_train_end"):
-                self.happen()
+                self.happen(name)
             hook(trainer, name, *args, **kwargs)
 
         def watched_digest(shard: ShardFiles, chunk: int, field: int, content: bytes) -> bytes:
-            self.happen(shard.data(field))  # a chunk is written, or read back, and its digest is not there yet
+            # A chunk is written, or read back, and its digest is not there yet.
+            self.happen(shard.data(field).name, shard.data(field))
             return digest(shard, chunk, field, content)
 
         ShardFiles.digest = watched_digest  # type: ignore[method-assign]
@@ -61,23 +65,53 @@ class Events:
         pl.trainer.call._call_callback_hooks = watched_hook
 
 
-def in_a_fork(work: Callable[[], object], kill_at: int = 0) -> tuple[int, int]:
-    """Do ``work`` in a forked process. Returns its exit code, negative for a signal, and how much has happened."""
+class Watch(Protocol):
+    """What looks at a run from within its process."""
+
+    def watch(self) -> None: ...
+
+    @property
+    def seen(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a forked process ended.
+
+    Attributes:
+        code: Its exit code, negative for a signal.
+        seen: What happened in it, one by one; nothing of one that was killed.
+        error: What was raised, ``""`` for nothing.
+        answered: Whether that would be shown as a message, without its trace.
+    """
+
+    code: int
+    seen: tuple[str, ...] = ()
+    error: str = ""
+    answered: bool = False
+
+
+def in_a_fork(work: Callable[[], object], watch: Watch | None = None) -> Ending:
+    """Do ``work`` in a forked process, with ``watch`` looking at it; killed where nothing else ends it."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        code = 1
+        os.close(reader)
+        code, error, answered = 1, "", False
+        watch = watch or Events()
         try:
-            events = Events(kill_at)
-            events.watch()
+            watch.watch()
             work()
-            os.write(writer, str(events.count).encode())
             code = 0
-        except BaseException:
+        except Exception as raised:
             traceback.print_exc()
+            error, answered = f"{type(raised).__name__}: {raised}", is_answer(raised)
         finally:
+            with os.fdopen(writer, "w") as file:
+                json.dump([watch.seen, error, answered], file)
             os._exit(code)
     os.close(writer)
-    said = os.read(reader, 100)
-    os.close(reader)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), int(said or 0)
+    with os.fdopen(reader) as file:
+        said = file.read()
+    seen, error, answered = json.loads(said or '[[], "", false]')
+    return Ending(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), tuple(seen), error, answered)

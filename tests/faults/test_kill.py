@@ -15,11 +15,12 @@ from lightning_distill.build import build
 from lightning_distill.pipeline import run
 from tests.callbacks import test_mid_epoch as training
 from tests.configs import composed, files, tiny_run
-from tests.faults.killing import in_a_fork
+from tests.faults.killing import Events, in_a_fork
 from tests.test_pipeline import contents as run_contents
 from tests.test_pipeline import rows
 from tests.test_pipeline_cache import store_of
 
+Tried = Callable[[str, int], None]
 KILLS_IN_A_ROW = 4  # of one run, before it may end
 CACHED = ("teacher=cached", "teacher.train=null", "baseline=false", "augment=standard", "data.augment.padding=1")
 OVERRIDES = ("export=null", "trainer.max_steps=6", "checkpoints.every_n_steps=1")
@@ -58,8 +59,8 @@ def survives(
     tmp_path: Path, work: Callable[[Path], object], contents: Callable[[Path], Any], kills: int, seed: int
 ) -> int:
     """Kill and go on, and compare with an uninterrupted run. Returns how many kills it took."""
-    code, events = in_a_fork(lambda: work(tmp_path / "whole"))
-    assert code == 0
+    ending = in_a_fork(lambda: work(tmp_path / "whole"))
+    assert ending.code == 0
     expected = contents(tmp_path / "whole"), files(tmp_path / "whole")
     chooser, done, round_ = random.Random(seed), 0, 0
     while done < kills:
@@ -67,35 +68,37 @@ def survives(
         folder.mkdir()
         round_ += 1
         for _ in range(min(KILLS_IN_A_ROW, kills - done)):
-            code, _ = in_a_fork(lambda folder=folder: work(folder), chooser.randint(1, events // 2))  # type: ignore[misc]
+            kill = Events(chooser.randint(1, len(ending.seen) // 2))
+            code = in_a_fork(lambda folder=folder: work(folder), kill).code  # type: ignore[misc]
             assert code in (-signal.SIGKILL, 0)  # 0: less was left to do than the chosen count
             done += code == -signal.SIGKILL
-        code, _ = in_a_fork(lambda folder=folder: work(folder))  # type: ignore[misc]
-        assert code == 0
+        assert in_a_fork(lambda folder=folder: work(folder)).code == 0  # type: ignore[misc]
         assert (contents(folder), files(folder)) == expected
     return done
 
 
 @pytest.mark.slow
-def test_training__survives_kills(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_training__survives_kills(tmp_path: Path, request: pytest.FixtureRequest, tried: Tried) -> None:
     kills = request.config.getoption("--kill-points")
     done = survives(tmp_path, fit, training.contents, kills, seed=0)
-    print(f"\nkilled a training {done} times: nothing was lost")
+    tried("kills", done)
     assert done >= kills
 
 
 @pytest.mark.slow
-def test_run__survives_kills(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_run__survives_kills(tmp_path: Path, request: pytest.FixtureRequest, tried: Tried) -> None:
     kills = max(4, request.config.getoption("--kill-points") // 5)
     done = survives(tmp_path, whole_run, run_contents, kills, seed=1)
-    print(f"\nkilled a run of three stages {done} times: nothing was lost")
+    tried("kills", done)
     assert done >= kills
 
 
 @pytest.mark.slow
-def test_store__survives_kills(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store__survives_kills(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tried: Tried
+) -> None:
     monkeypatch.setattr(sys.modules["lightning_distill.teachers.remember"], "chunk_rows_for", lambda row_bytes: 16)
     kills = max(4, request.config.getoption("--kill-points") // 5)
     done = survives(tmp_path, cached_run, cached_contents, kills, seed=2)
-    print(f"\nkilled a run that stores the teacher's answers {done} times: nothing was lost")
+    tried("kills", done)
     assert done >= kills

@@ -57,6 +57,17 @@ def test_kl__at_high_temperature_is_the_distance_of_centred_logits(pair: tuple[T
 
 
 @FEW
+@given(pairs())
+def test_kl__at_high_temperature_has_the_gradient_of_matched_logits(pair: tuple[Tensor, Tensor]) -> None:
+    """T -> infinity (Hinton et al., 2015, section 2.1): the difference of the centred logits, by class and sample."""
+    student, teacher = (logits / 50 for logits in pair)
+    student.requires_grad_()
+    kl_distillation_loss(student, teacher, 1e4).backward()
+    apart = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
+    torch.testing.assert_close(student.grad, apart.detach() / student.numel(), rtol=1e-3, atol=1e-6)
+
+
+@FEW
 @given(pairs(), st.randoms(use_true_random=False))
 def test_kl__does_not_see_the_order_of_classes_and_samples(pair: tuple[Tensor, Tensor], random: object) -> None:
     student, teacher = pair

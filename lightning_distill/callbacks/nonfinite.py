@@ -10,10 +10,14 @@ from torch import Tensor, nn
 from lightning_distill.callbacks.best_and_last import BestAndLast
 from lightning_distill.checks import check_choice
 from lightning_distill.engine import pl
+from lightning_distill.processes import from_all
 from lightning_distill.types import as_batch
 
 ACTIONS = ("raise", "skip")
 SHOWN = 8  # sample ids and names of parameters in a message
+
+
+DELAY = 2  # steps after which several processes read an answer of their GPUs, so that all of them raise at the same step
 
 
 class Step(NamedTuple):
@@ -33,7 +37,7 @@ class NonFinite(pl.callbacks.Callback):
     nothing waits: the answer is read a step or so later, and always before a checkpoint is written, so that
     checkpoints hold finite weights. With ``"skip"`` the device is waited for once a step.
 
-    All processes of a run decide alike. With ``16-mixed`` precision, gradients that are too large are the business of
+    All processes of a run decide alike, at the same step, and name the samples of those that had the fault. With ``16-mixed`` precision, gradients that are too large are the business of
     the loss scale, which leaves such steps out by itself; there the losses count alone. A teacher that returns NaN is
     an error in any case: see :class:`~lightning_distill.teachers.guard.FiniteGuard`.
 
@@ -88,9 +92,9 @@ class NonFinite(pl.callbacks.Callback):
         values = {name: loss for name, loss in losses.items() if loss is not None}
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             values["gradient"] = gradient_norm(optimizer)
-        bad = torch.stack([~value.detach().isfinite().all() for value in values.values()]).to(torch.int8)
-        if trainer.world_size > 1:
-            bad = trainer.strategy.reduce(bad, reduce_op="max")
+        own = torch.stack([~value.detach().isfinite().all() for value in values.values()]).to(torch.int8)
+        bad = trainer.strategy.reduce(own.clone(), reduce_op="max") if trainer.world_size > 1 else own
+        bad = torch.stack([bad, own])
         step = Step(tuple(values), trainer.current_epoch, trainer.fit_loop.batch_idx, self._sample_ids(pl_module))
         if self.on_nonfinite == "skip":
             self._skip_if(bad, step, trainer, pl_module, optimizer)
@@ -117,7 +121,7 @@ class NonFinite(pl.callbacks.Callback):
         if self.skipped > self.max_skipped:
             raise ValueError(
                 f"Expected at most `max_skipped` = {self.max_skipped} steps to be left out, but this is one more. "
-                + message(bad.tolist(), step, trainer, module)
+                + message(bad, step, trainer, module)
             )
         optimizer.zero_grad(set_to_none=True)  # parameters without a gradient are left alone
         with torch.no_grad():
@@ -137,13 +141,17 @@ class NonFinite(pl.callbacks.Callback):
         self._pending.append((flags, event, step))
 
     def _read(self, trainer: pl.Trainer, module: pl.LightningModule, wait: bool) -> None:
-        while self._pending and (wait or self._pending[0][1] is None or self._pending[0][1].query()):
+        while self._pending and (wait or self._has_come(trainer.world_size)):
             flags, event, step = self._pending.pop(0)
             if event is not None:
                 event.synchronize()
             if bool(flags.any()):
                 self._pending.clear()
-                raise ValueError(message(flags.tolist(), step, trainer, module))
+                raise ValueError(message(flags, step, trainer, module))
+
+    def _has_come(self, processes: int) -> bool:
+        event = self._pending[0][1]
+        return event is None or (event.query() if processes == 1 else len(self._pending) > DELAY)
 
     def _sample_ids(self, module: pl.LightningModule) -> Tensor | None:
         return getattr(module, "unpack_batch", as_batch)(self._batch).sample_ids
@@ -159,19 +167,41 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     return whole
 
 
-def message(bad: list[int], step: Step, trainer: pl.Trainer, module: nn.Module) -> str:
-    """What to tell the user about a step."""
-    names = [f"`{name}`" for name, is_bad in zip(step.names, bad, strict=True) if is_bad]
-    ids = "" if step.sample_ids is None else f" (sample ids {_few(step.sample_ids.tolist())})"
+def message(bad: Tensor, step: Step, trainer: pl.Trainer, module: nn.Module) -> str:
+    """What to tell the user about a step. All processes call this together.
+
+    Args:
+        bad: ``[2, names]``: what is not finite in any process, and what is not in this one.
+        step: The step.
+        trainer: Its callbacks know the last checkpoint.
+        module: Its parameters may be spoilt by now.
+    """
+    in_any, own = bad.tolist()
+    names = [f"`{name}`" for name, is_bad in zip(step.names, in_any, strict=True) if is_bad]
     spoilt = [name for name, p in module.named_parameters() if not bool(p.detach().isfinite().all())]
     already = f" The network holds NaN or infinity by now: {_few(spoilt)}." if spoilt else ""
     keeper = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, BestAndLast)), None)
     last = f" The last checkpoint before it is {keeper.last}." if keeper is not None and keeper.last.exists() else ""
     return (
         f"Expected finite losses and gradients, but got NaN or infinity in {', '.join(names)} for batch {step.batch} "
-        f"of epoch {step.epoch}{ids}.{already}{last} Lower the learning rate, clip gradients "
+        f"of epoch {step.epoch}{_samples(own, step)}.{already}{last} Lower the learning rate, clip gradients "
         "(trainer.gradient_clip_val=1), or leave such steps out: on_nonfinite=skip"
     )
+
+
+def _samples(own: list[int], step: Step) -> str:
+    """Ids of the batch's samples; of several processes, those of the ones whose losses were not finite."""
+    ids = None if step.sample_ids is None else step.sample_ids.tolist()
+    losses = [is_bad for name, is_bad in zip(step.names, own, strict=True) if name != "gradient"]
+    found = dict(enumerate(from_all((any(losses), ids))))
+    # A gradient is the same in all of them.
+    faulty = {rank: ids for rank, (is_bad, ids) in found.items() if is_bad or not any(bad for bad, _ in found.values())}
+    of_process = [
+        ("" if len(found) == 1 else f"process {rank}: ") + f"sample ids {_few(ids)}"
+        for rank, ids in faulty.items()
+        if ids is not None
+    ]
+    return f" ({'; '.join(of_process)})" if of_process else ""
 
 
 def _few(items: list[Any]) -> str:

@@ -15,9 +15,7 @@ from lightning_distill.types import as_batch
 
 ACTIONS = ("raise", "skip")
 SHOWN = 8  # sample ids and names of parameters in a message
-
-
-DELAY = 2  # steps after which several processes read an answer of their GPUs, so that all of them raise at the same step
+DELAY = 2  # steps after which several processes read an answer of their GPUs: all of them raise at the same step
 
 
 class Step(NamedTuple):
@@ -37,8 +35,9 @@ class NonFinite(pl.callbacks.Callback):
     nothing waits: the answer is read a step or so later, and always before a checkpoint is written, so that
     checkpoints hold finite weights. With ``"skip"`` the device is waited for once a step.
 
-    All processes of a run decide alike, at the same step, and name the samples of those that had the fault. With ``16-mixed`` precision, gradients that are too large are the business of
-    the loss scale, which leaves such steps out by itself; there the losses count alone. A teacher that returns NaN is
+    All processes of a run decide alike, at the same step, and name the samples of those that had the fault. With
+    ``16-mixed`` precision, gradients that are too large are the business of the loss scale, which leaves such steps out
+    by itself; there the losses count alone. A teacher that returns NaN is
     an error in any case: see :class:`~lightning_distill.teachers.guard.FiniteGuard`.
 
     Args:
@@ -105,7 +104,7 @@ class NonFinite(pl.callbacks.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._read(trainer, pl_module, wait=True)
         if self.on_nonfinite == "skip":
-            pl_module.log("train/skipped_steps", float(self.skipped))
+            pl_module.log("train/skipped_steps", float(self.skipped), sync_dist=True)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -10,16 +11,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from benchmarks.table import write
 from lightning_distill import Distiller
-from lightning_distill.callbacks import EpochCsv
+from lightning_distill.callbacks import EpochCsv, StageProgress
 from lightning_distill.data import TensorDataModule
 from lightning_distill.losses import kl_distillation_loss
 from lightning_distill.models import ConvNet, SmallConvNet
@@ -126,7 +127,7 @@ class Interleave(Callback):
 def measured(make: Callable[[], pl.LightningModule], callbacks: Sequence[Callback], epochs: int) -> dict[str, Any]:
     """Milliseconds per step that a fit takes beyond the plain loop, over epochs, without the first."""
     clock = Interleave(PlainLoop())
-    bar = any(isinstance(callback, RichProgressBar) for callback in callbacks)
+    bar = any(isinstance(callback, StageProgress) for callback in callbacks)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs + 1,
@@ -150,19 +151,21 @@ def measured(make: Callable[[], pl.LightningModule], callbacks: Sequence[Callbac
     }
 
 
-def variants(folder: Path) -> dict[str, tuple[Callable[[], pl.LightningModule], list[Callback]]]:
+def variants(folder: Path, terminal: IO[str]) -> dict[str, tuple[Callable[[], pl.LightningModule], list[Callback]]]:
     """From Lightning alone to everything that a run has, one thing more at a time."""
 
     def csv(name: str) -> EpochCsv:
         return EpochCsv(folder / f"{name}.csv")
 
+    # Drawn as on a terminal, whatever the benchmark's own output is.
+    drawn = {"force_terminal": True, "file": terminal}
     return {
         "Lightning with the step in it, nothing else": (Bare, []),
         "the distiller, no metrics, nothing logged": (partial(distiller, Silent, metrics={}), []),
         "and metrics": (partial(distiller, Silent), []),
         "and logging": (distiller, []),
         "and a row of CSV an epoch": (distiller, [csv("a")]),
-        "and the progress bar: everything": (distiller, [csv("b"), RichProgressBar()]),
+        "and the progress bar: everything": (distiller, [csv("b"), StageProgress(console_kwargs=drawn)]),
     }
 
 
@@ -173,10 +176,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as terminal:
         results = [
             {"what": name, **measured(make, callbacks, options.epochs)}
-            for name, (make, callbacks) in variants(Path(folder)).items()
+            for name, (make, callbacks) in variants(Path(folder), terminal).items()
         ]
     rows = [
         [r["what"], f"{r['added_ms']:.2f} ({r['quartiles'][0]:.2f} to {r['quartiles'][1]:.2f})", f"{r['plain_ms']:.2f}"]

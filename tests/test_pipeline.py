@@ -41,6 +41,7 @@ MEASURED = {
     "best_epoch",
     "test/accuracy",
     "test/student_loss",
+    "test/ece",
     "parameters",
     "file_bytes",
     "latency_ms",
@@ -92,7 +93,7 @@ def test_metrics__one_flat_mapping_of_scalars_per_role(finished: Path) -> None:
     assert list(found) == [*ROLES, "run"]
     assert all(isinstance(v, (int, float, str, bool)) for role in found.values() for v in role.values())
     assert set(found["teacher"]) == MEASURED
-    assert set(found["baseline"]) == set(found["student"]) == MEASURED | {"test/teacher_agreement"}
+    assert set(found["baseline"]) == set(found["student"]) == MEASURED | {"test/teacher_agreement", "test/teacher_kl"}
     assert set(found["run"]) == {
         *("format_version", "seed", "alpha", "temperature", "version", "test_samples"),
         *("gain", "gain_standard_error", "finished", "command"),

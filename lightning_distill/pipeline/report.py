@@ -6,6 +6,9 @@ from lightning_distill.distillers import BaseDistiller
 from lightning_distill.pipeline.plan import Plan
 from lightning_distill.report import final_table, median_latency_ms, write_report
 from lightning_distill.report.console import is_main_process, say
+from lightning_distill.report.folder import RunFolder, Scalar
+from lightning_distill.report.predictions import read_predictions
+from lightning_distill.report.quality import measure_quality
 from lightning_distill.report.verdict import gain_of, verdict_of
 
 
@@ -40,7 +43,19 @@ def _draw(plan: Plan, trained: dict[str, BaseDistiller]) -> None:
 def _measure(plan: Plan, trained: dict[str, BaseDistiller]) -> None:
     networks = {role: distiller.deployable().cpu() for role, distiller in trained.items()}
     latencies = median_latency_ms(networks, trained["student"].example_input)
-    metrics = plan.folder.read()
+    metrics, quality = plan.folder.read(), _quality(plan.folder)
     for role, latency in latencies.items():
-        plan.folder.write(role, {**metrics[role], "latency_ms": round(latency, 6)})
+        plan.folder.write(role, {**metrics[role], **quality.get(role, {}), "latency_ms": round(latency, 6)})
     plan.folder.write("run", {**plan.facts, **gain_of(metrics)})
+
+
+def _quality(folder: RunFolder) -> dict[str, dict[str, Scalar]]:
+    """Calibration and distance from the teacher by role, of tasks whose answers were kept: single-label ones."""
+    predictions = read_predictions(folder)
+    found: dict[str, dict[str, Scalar]] = {}
+    for role, own in predictions.items():
+        quality = measure_quality(own, None if role == "teacher" else predictions.get("teacher"))
+        found[role] = {"test/ece": quality.ece}
+        if quality.teacher_kl is not None:
+            found[role]["test/teacher_kl"] = quality.teacher_kl
+    return found

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
-from sklearn.calibration import calibration_curve
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -96,6 +95,8 @@ def confusion_difference(student: Predictions, baseline: Predictions) -> Tensor:
 
 def reliability(predictions: Predictions) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Confidence of every sample ``[N]``; mean confidence and accuracy of every bin that holds samples."""
+    from sklearn.calibration import calibration_curve  # here, where a page is drawn: it takes a second to import
+
     confidence, chosen = predictions.logits.softmax(dim=1).max(dim=1)
     right = (chosen == predictions.target).numpy()
     accuracy, mean_confidence = calibration_curve(right, confidence.double().clamp(0, 1).numpy(), n_bins=BINS)

@@ -423,3 +423,11 @@ def test_nan_teacher__stops_and_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Expected the teacher to return finite logits.*batch 0 of epoch 0"):
         tiny_run(tmp_path / "run", *QUICK, f"teacher.checkpoint={tmp_path / 'broken.pt'}")
     assert "teacher.safetensors" in files(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_run__an_average_of_shards_is_refused_before_the_teacher_trains(tmp_path: Path) -> None:
+    engine = ("trainer=fsdp2", "trainer.accelerator=cpu", "trainer.devices=2", "callbacks.progress_bar=null")
+    with pytest.raises(ValueError, match=r"no callback that averages weights .* but got EMAWeightAveraging"):
+        run(planned(tmp_path, "debug=fast", *engine, "callbacks=ema"))
+    assert files(tmp_path) == []

@@ -53,14 +53,33 @@ class ShardedStudent(pl.strategies.ModelParallelStrategy):
         model.configure_model = MethodType(shard_student, model)  # type: ignore[method-assign]
 
 
+def check_shards(module: Any, trainer: pl.Trainer) -> None:
+    """Raise if ``trainer`` puts a distiller's student in shards, and something needs it whole.
+
+    Raises:
+        ValueError: For a callback that averages weights (it keeps a copy of the network, which torch does not allow of
+            one in shards), and with :class:`ShardedStudent` for weights beside the student's that are trained.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, (pl.strategies.ModelParallelStrategy, pl.strategies.FSDPStrategy)):
+        for callback in getattr(trainer, "callbacks", []):
+            if isinstance(callback, pl.callbacks.WeightAveraging):
+                raise ValueError(
+                    f"Expected no callback that averages weights where the student is in shards, but got "
+                    f"{type(callback).__name__}. Leave it out, or train with whole students: trainer=ddp"
+                )
+    if isinstance(strategy, pl.strategies.ModelParallelStrategy):
+        others = [name for name, p in module.named_parameters() if p.requires_grad and not name.startswith("student.")]
+        if others:
+            raise ValueError(
+                f"Expected the student alone to be trained where it is sharded, but {', '.join(others[:3])} would be, "
+                "too. Use strategy='ddp' with losses and terms that have weights."
+            )
+
+
 def shard_student(module: Any) -> None:
     """Put the student of a distiller in shards over the data-parallel processes; nothing happens the second time."""
-    others = [name for name, p in module.named_parameters() if p.requires_grad and not name.startswith("student.")]
-    if others:
-        raise ValueError(
-            f"Expected the student alone to be trained where it is sharded, but {', '.join(others[:3])} would be, too. "
-            "Use strategy='ddp' with losses and terms that have weights."
-        )
+    check_shards(module, module.trainer)
     if isinstance(module.student, (FSDPModule, FrozenTeacher)):  # the second: a teacher that is only tested
         return
     mesh = module.device_mesh["data_parallel"]

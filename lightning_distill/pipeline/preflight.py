@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_distill.callbacks import BestAndLast, NonFinite
 from lightning_distill.distillers import BaseDistiller
+from lightning_distill.distillers.sharding import check_shards
 from lightning_distill.pipeline.cache import check_cache
 from lightning_distill.pipeline.plan import Plan, TeacherPlan
 from lightning_distill.pipeline.stage import Stage
@@ -43,9 +44,10 @@ def preflight(plan: Plan) -> None:
         check_checkpoint(plan.ckpt_path, distiller)
     if teacher is not None and plan.baseline:
         check_optimizer("the baseline", stage.make(plan.student, None))
-    plan.stage.trainer(
+    trainer = plan.stage.trainer(
         "student", [NonFinite(**plan.stage.nonfinite), BestAndLast(plan.folder.path, **plan.stage.checkpoints)]
     )
+    check_shards(distiller, trainer)
 
 
 def check_teacher(plan: TeacherPlan) -> FrozenTeacher:
@@ -54,8 +56,9 @@ def check_teacher(plan: TeacherPlan) -> FrozenTeacher:
     model = make_teacher(plan)
     with accepts("teacher"):
         if plan.train and plan.checkpoint is None:
-            check_optimizer("the teacher", plan.stage.distiller(model, None))
-            plan.stage.trainer("teacher", [])
+            distiller = plan.stage.distiller(model, None)
+            check_optimizer("the teacher", distiller)
+            check_shards(distiller, plan.stage.trainer("teacher", []))
         teacher = plan.frozen(model)
         plan.stage.distiller(teacher, None)
     return teacher

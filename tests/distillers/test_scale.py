@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
+from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
@@ -21,7 +23,7 @@ from lightning_distill import DeiTDistiller, Distiller
 from lightning_distill.callbacks import BestAndLast, EpochCsv, SampleCount
 from lightning_distill.data import TensorDataModule
 from lightning_distill.distillers import ShardedStudent, Term
-from lightning_distill.distillers.sharding import shard_student
+from lightning_distill.distillers.sharding import check_shards
 from lightning_distill.losses import RKDLoss
 from lightning_distill.sharded import consolidate
 from lightning_distill.weights import load_weights
@@ -290,5 +292,15 @@ def test_fsdp2__shards_the_student_and_trains_as_one_process(tmp_path: Path, sha
 def test_fsdp2__trains_the_student_alone() -> None:
     module = relations(Net().double(), Net(9).double())
     module.extra = nn.Linear(2, 2)
+    trainer = pl.Trainer(**QUIET, accelerator="cpu", devices=2, strategy=ShardedStudent())
     with pytest.raises(ValueError, match=r"Expected the student alone to be trained.*but extra\.weight, extra\.bias"):
-        shard_student(module)
+        check_shards(module, trainer)
+
+
+@pytest.mark.parametrize("strategy", [ShardedStudent(), FSDPStrategy()], ids=["fsdp2", "fsdp"])
+def test_shards__are_not_averaged(strategy: Any) -> None:
+    trainer = pl.Trainer(**QUIET, accelerator="cpu", devices=2, strategy="ddp", callbacks=[EMAWeightAveraging()])
+    check_shards(make("classic"), trainer)
+    trainer._accelerator_connector.strategy = strategy
+    with pytest.raises(ValueError, match=r"but got EMAWeightAveraging\. Leave it out.*trainer=ddp"):
+        check_shards(make("classic"), trainer)

@@ -157,9 +157,7 @@ def read_program(path: Path) -> Callable[[Any], Tensor]:
 
 
 def _read_onnx(path: Path) -> Callable[[Any], Tensor]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
 
     def run(inputs: Any) -> Tensor:
@@ -168,6 +166,18 @@ def _read_onnx(path: Path) -> Callable[[Any], Tensor]:
         return torch.from_numpy(session.run(None, feed)[0])
 
     return run
+
+
+def onnx_runtime() -> Any:
+    """ONNX Runtime; it tells its makers nothing, unless the environment says so.
+
+    From 1.29 on it would report each network that it runs, and keep a number for this machine in the user's cache, from
+    its import on: https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def _two_samples(example: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lightning_distill.export import onnx_runtime
 from lightning_distill.files import beside, replacing
 
 
@@ -34,11 +35,11 @@ def quantize_onnx(source: Path, target: Path, batches: Iterable[Any]) -> Path:
         ValueError: If there are no calibration samples.
         ModuleNotFoundError: Without the packages of the ``export`` extra.
     """
-    import onnxruntime
+    runtime = onnx_runtime()
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    names = [node.name for node in onnxruntime.InferenceSession(str(source)).get_inputs()]
+    names = [node.name for node in runtime.InferenceSession(str(source)).get_inputs()]
     reader = _Reader(batches, names)
     if reader.empty:
         raise ValueError("Expected `batches` to hold samples to calibrate with, but got none.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -211,8 +212,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if score is None:
             # An epoch without validation: the best so far if there is nothing to compare.
             return not validates or self.best_epoch is None
-        if self.best_score is None:
-            return True
+        if self.best_score is None or math.isnan(self.best_score):
+            return True  # NaN is no worse than NaN, and worse than any number
         return score >= self.best_score if self.mode == "max" else score <= self.best_score
 
     def _adopt_best(self, trainer: pl.Trainer, source: Path) -> None:

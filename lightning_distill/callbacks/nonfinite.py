@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_distill.callbacks.best_and_last import BestAndLast
+from lightning_distill.callbacks.faulty_step import (
+    Look,
+    Step,
+    few,
+    flags_of,
+    last_checkpoint,
+    message,
+    spoilt_parameters,
+)
 from lightning_distill.checks import check_choice
 from lightning_distill.engine import pl
-from lightning_distill.processes import from_all
+from lightning_distill.report.console import say
+from lightning_distill.teachers.guard import FiniteGuard, TeacherNotFinite
 from lightning_distill.types import as_batch
 
 ACTIONS = ("raise", "skip")
-SHOWN = 8  # sample ids and names of parameters in a message
 DELAY = 2  # steps after which several processes read an answer of their GPUs: all of them raise at the same step
-
-
-class Step(NamedTuple):
-    """What a message about a step needs: names of what was looked at, the epoch, the batch, and its samples' ids."""
-
-    names: tuple[str, ...]
-    epoch: int
-    batch: int
-    sample_ids: Tensor | None
 
 
 class NonFinite(pl.callbacks.Callback):
@@ -61,7 +61,7 @@ class NonFinite(pl.callbacks.Callback):
         self.max_skipped = max_skipped
         self.skipped = 0
         self._pending: list[tuple[Tensor, Any, Step]] = []
-        self._loss: Tensor | None = None
+        self._looks: list[Look] = []  # of the batches since the last step
         self._batch: Any = None
         self._buffers: list[Tensor] = []
         self._sums: Any = None
@@ -72,29 +72,50 @@ class NonFinite(pl.callbacks.Callback):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.skipped = state_dict["skipped"]
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._looks, self._pending = [], []
+        if (guard := guard_of(pl_module)) is not None:
+            guard.raises = self.on_nonfinite == "raise"
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if (guard := guard_of(pl_module)) is not None:
+            guard.raises = True
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._batch = batch
-        if self.on_nonfinite == "skip":
+        if self.on_nonfinite == "skip" and not self._looks:  # the first batch of a step
             self._buffers = [buffer.clone() for buffer in pl_module.buffers()]
             means = getattr(pl_module, "_means", None)
             self._sums = None if means is None else means["train"].state_dict()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        self._loss = loss.detach()
+        losses = getattr(pl_module, "latest_losses", None) or {"loss": loss}
+        bad = {name: ~value.detach().isfinite().all() for name, value in losses.items()}
+        guard = guard_of(pl_module)
+        if guard is not None and not guard.raises and guard.bad is not None:
+            bad["teacher"] = guard.bad
+        self._looks.append(Look(bad, trainer.fit_loop.batch_idx, self._sample_ids(pl_module)))
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        losses = getattr(pl_module, "latest_losses", None) or {"loss": self._loss}
-        values = {name: loss for name, loss in losses.items() if loss is not None}
+        check_rates(optimizer, trainer)
+        looks, self._looks = self._looks, []
+        names = tuple(dict.fromkeys(name for look in looks for name in look.bad))
+        no = torch.zeros((), dtype=torch.bool, device=pl_module.device)
+        rows = [torch.stack([look.bad.get(name, no) for name in names]) for look in looks]
+        losses = torch.stack(rows) if rows else no.expand(0, 0)
+        own = losses.any(dim=0)
         if getattr(trainer.precision_plugin, "scaler", None) is None:
-            values["gradient"] = gradient_norm(optimizer)
-        own = torch.stack([~value.detach().isfinite().all() for value in values.values()]).to(torch.int8)
-        bad = trainer.strategy.reduce(own.clone(), reduce_op="max") if trainer.world_size > 1 else own
-        bad = torch.stack([bad, own])
-        step = Step(tuple(values), trainer.current_epoch, trainer.fit_loop.batch_idx, self._sample_ids(pl_module))
+            names += ("gradient",)
+            own = torch.cat([own, (~gradient_norm(optimizer).isfinite()).to(own.device)[None]])
+        own = own.to(torch.int8)
+        in_any = trainer.strategy.reduce(own.clone(), reduce_op="max") if trainer.world_size > 1 else own
+        bad = torch.cat([in_any, own, losses.any(dim=1).to(torch.int8)])
+        batches, ids = tuple(look.batch for look in looks), tuple(look.sample_ids for look in looks)
+        step = Step(names, trainer.current_epoch, batches, ids)
         if self.on_nonfinite == "skip":
             self._skip_if(bad, step, trainer, pl_module, optimizer)
         else:
@@ -110,6 +131,17 @@ class NonFinite(pl.callbacks.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._read(trainer, pl_module, wait=True)
+        spoilt = spoilt_parameters(pl_module)
+        if trainer.strategy.reduce_boolean_decision(bool(spoilt), all=False) if trainer.world_size > 1 else spoilt:
+            raise ValueError(
+                f"Expected finite weights to save, but got NaN or infinity in {few(spoilt) or 'another process'} at "
+                f"step {trainer.global_step} (epoch {trainer.current_epoch}), after finite losses and gradients."
+                f"{last_checkpoint(trainer)} Look at the optimizer's settings and at what else changes weights."
+            )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, TeacherNotFinite):
+            exception.args = (f"{exception}{last_checkpoint(trainer)}",)
 
     def _skip_if(
         self, bad: Tensor, step: Step, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
@@ -117,11 +149,13 @@ class NonFinite(pl.callbacks.Callback):
         if not bool(bad.any()):
             return
         self.skipped += 1
+        said = message(flags_of(bad, step), step, trainer, module)
         if self.skipped > self.max_skipped:
             raise ValueError(
                 f"Expected at most `max_skipped` = {self.max_skipped} steps to be left out, but this is one more. "
-                + message(bad, step, trainer, module)
+                + said
             )
+        say(f"warning: step left out, {self.skipped} of at most {self.max_skipped}. {said.partition(' Lower')[0]}")
         optimizer.zero_grad(set_to_none=True)  # parameters without a gradient are left alone
         with torch.no_grad():
             for buffer, before in zip(module.buffers(), self._buffers, strict=True):
@@ -146,7 +180,7 @@ class NonFinite(pl.callbacks.Callback):
                 event.synchronize()
             if bool(flags.any()):
                 self._pending.clear()
-                raise ValueError(message(flags, step, trainer, module))
+                raise ValueError(message(flags_of(flags, step), step, trainer, module))
 
     def _has_come(self, processes: int) -> bool:
         event = self._pending[0][1]
@@ -166,42 +200,18 @@ def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     return whole
 
 
-def message(bad: Tensor, step: Step, trainer: pl.Trainer, module: nn.Module) -> str:
-    """What to tell the user about a step. All processes call this together.
-
-    Args:
-        bad: ``[2, names]``: what is not finite in any process, and what is not in this one.
-        step: The step.
-        trainer: Its callbacks know the last checkpoint.
-        module: Its parameters may be spoilt by now.
-    """
-    in_any, own = bad.tolist()
-    names = [f"`{name}`" for name, is_bad in zip(step.names, in_any, strict=True) if is_bad]
-    spoilt = [name for name, p in module.named_parameters() if not bool(p.detach().isfinite().all())]
-    already = f" The network holds NaN or infinity by now: {_few(spoilt)}." if spoilt else ""
-    keeper = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, BestAndLast)), None)
-    last = f" The last checkpoint before it is {keeper.last}." if keeper is not None and keeper.last.exists() else ""
-    return (
-        f"Expected finite losses and gradients, but got NaN or infinity in {', '.join(names)} for batch {step.batch} "
-        f"of epoch {step.epoch}{_samples(own, step)}.{already}{last} Lower the learning rate, clip gradients "
-        "(trainer.gradient_clip_val=1), or leave such steps out: on_nonfinite=skip"
-    )
+def guard_of(module: nn.Module) -> FiniteGuard | None:
+    """What looks at the teacher's answers in a distiller."""
+    guard = getattr(module, "_guard", None)
+    return guard if isinstance(guard, FiniteGuard) else None
 
 
-def _samples(own: list[int], step: Step) -> str:
-    """Ids of the batch's samples; of several processes, those of the ones whose losses were not finite."""
-    ids = None if step.sample_ids is None else step.sample_ids.tolist()
-    losses = [is_bad for name, is_bad in zip(step.names, own, strict=True) if name != "gradient"]
-    found = dict(enumerate(from_all((any(losses), ids))))
-    # A gradient is the same in all of them.
-    faulty = {rank: ids for rank, (is_bad, ids) in found.items() if is_bad or not any(bad for bad, _ in found.values())}
-    of_process = [
-        ("" if len(found) == 1 else f"process {rank}: ") + f"sample ids {_few(ids)}"
-        for rank, ids in faulty.items()
-        if ids is not None
-    ]
-    return f" ({'; '.join(of_process)})" if of_process else ""
-
-
-def _few(items: list[Any]) -> str:
-    return ", ".join(map(str, items[:SHOWN])) + (", ..." if len(items) > SHOWN else "")
+def check_rates(optimizer: torch.optim.Optimizer, trainer: pl.Trainer) -> None:
+    """Raise for a learning rate with which a step would spoil the weights: a scheduler's fault, mostly."""
+    rates = [group["lr"] for group in optimizer.param_groups if isinstance(group.get("lr"), (int, float))]
+    bad = next((rate for rate in rates if not math.isfinite(rate)), None)
+    if bad is not None:
+        raise ValueError(
+            f"Expected a finite learning rate, but got {bad} at step {trainer.global_step} (epoch "
+            f"{trainer.current_epoch}).{last_checkpoint(trainer)} Look at the scheduler."
+        )

@@ -132,7 +132,7 @@ class DistillationCore(HoldsTeacher):
         with self.terms.capture(self.student, self.teacher):
             teacher_logits = self.teacher_logits(batch, epoch)
             outputs = self._run_student(batch)
-        self._guard.check(teacher_logits, where)
+        self._guard.check(teacher_logits, where, batch.sample_ids)
         losses = {}
         if batch.target is not None or self.alpha != 0:
             losses["student_loss"] = self._student_loss(outputs, batch)

@@ -146,3 +146,15 @@ def test_copy__of_a_folder_replaces_it_whole(tmp_path: Path) -> None:
     copy_atomically(tmp_path / "new", tmp_path / "old")
     assert [path.name for path in (tmp_path / "old").iterdir()] == ["a"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_best__nan_is_worse_than_any_number(mode: str, tmp_path: Path) -> None:
+    """A first epoch that gives NaN would otherwise be the best one for ever: nothing compares with NaN."""
+    keeper = BestAndLast(tmp_path, mode=mode)
+    chosen = []
+    for score in (float("nan"), float("nan"), 0.1, float("nan"), 0.5, 0.3):
+        if keeper._is_better(score, validates=True):
+            keeper.best_score = score
+            chosen.append(score)
+    assert [str(score) for score in chosen] == ["nan", "nan", "0.1", *(["0.5"] if mode == "max" else [])]

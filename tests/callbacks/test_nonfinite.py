@@ -10,10 +10,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lightning_distill import Distiller
 from lightning_distill.callbacks import BestAndLast, NonFinite
 from lightning_distill.data import TensorDataModule
+from lightning_distill.losses import HardDistillationLoss
 
 IMAGES = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
 LABELS = IMAGES[:, :3].argmax(1)
@@ -156,3 +158,132 @@ def test_a_module_of_ones_own__is_watched_by_its_total() -> None:
 def test_bad_arguments(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         NonFinite(**options)
+
+
+# Steps that add up several batches.
+
+
+def ids_by_batch(epoch: int = 0) -> list[list[int]]:
+    loaded = data()
+    loader = loaded.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [batch.sample_ids.tolist() for batch in loader]
+
+
+def faulty_batch() -> int:
+    return next(index for index, ids in enumerate(ids_by_batch()) if FAULT in ids)
+
+
+def test_accumulation__the_poisoned_batch_is_named_not_the_last_one() -> None:
+    with pytest.raises(ValueError, match="Expected finite losses") as raised:
+        fit("nan", NonFinite(), accumulate_grad_batches=4)
+    at = faulty_batch()
+    assert at < 3  # or the test shows nothing
+    ids = ", ".join(map(str, ids_by_batch()[at]))
+    assert f"in `loss`, `distillation_loss`, `gradient` for batch {at} of epoch 0 (sample ids {ids})" in str(
+        raised.value
+    )
+
+
+def test_accumulation__of_a_gradient_alone_all_batches_are_named() -> None:
+    with pytest.raises(ValueError, match=r"in `gradient` for batches 0, 1, 2, 3 of epoch 0 \(sample ids .*, \.\.\.\)"):
+        fit("gradient", NonFinite(), accumulate_grad_batches=4)
+
+
+@pytest.mark.parametrize("kind", ["nan", "gradient"])
+def test_accumulation__skip_leaves_the_whole_step_out(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two steps an epoch, the one with the faulty batch: statistics of BatchNorm and mean losses as well."""
+    counter = NonFinite("skip")
+    at = faulty_batch() // 2
+    found = fit(kind, counter, accumulate_grad_batches=2, max_epochs=1)
+    assert counter.skipped == 1
+    assert all(bool(value.isfinite().all()) for value in found.state_dict().values())
+    batches = [batch for index, batch in enumerate(data().train_dataloader()) if index // 2 != at]
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    expected = Distiller(
+        student, nn.Linear(4, 3), distillation_loss=Faulty("1"), optimizer=partial(torch.optim.AdamW, lr=0.1)
+    )
+    pl.Trainer(max_epochs=1, accumulate_grad_batches=2, **QUIET).fit(expected, DataLoader(batches, batch_size=None))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value), name
+    assert found.trainer.callback_metrics["train/loss"] == expected.trainer.callback_metrics["train/loss"]
+    said = capsys.readouterr().out
+    assert "warning: step left out, 1 of at most 10. Expected finite losses and gradients" in said
+    assert str(FAULT) in said
+
+
+# What spoils weights though losses and gradients are finite.
+
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+}
+
+
+def test_learning_rate__that_is_nan_is_noticed_before_the_step(tmp_path: Path) -> None:
+    class Spoil(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 2:
+                trainer.optimizers[0].param_groups[0]["lr"] = float("nan")
+
+    keeper = BestAndLast(tmp_path)
+    with pytest.raises(ValueError, match=r"finite learning rate, but got nan at step 2 \(epoch 0\)\. The last check"):
+        fit("1", keeper, Spoil(), NonFinite("skip"))
+
+
+def test_checkpoints__are_not_written_with_nan(tmp_path: Path) -> None:
+    class Spoil(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+            if trainer.global_step == 3:
+                module.student[0].bias.data[0] = float("nan")
+
+    keeper = BestAndLast(tmp_path, every_n_steps=1)
+    with pytest.raises(ValueError, match=r"finite weights to save, but got NaN .* in student\.0\.bias at step 3"):
+        fit("1", keeper, Spoil(), NonFinite())
+    kept = torch.load(keeper.last, weights_only=True)
+    assert kept["global_step"] == 2
+    assert all(bool(value.isfinite().all()) for value in kept["state_dict"].values())
+
+
+# The teacher.
+
+
+class FaultyTeacher(nn.Linear):
+    """NaN for one sample; the class that it chooses for it hides that."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found = (inputs == IMAGES[FAULT]).all(1, keepdim=True)
+        return super().forward(inputs) + torch.where(found, torch.nan, 0.0)
+
+
+def fit_hard(*callbacks: pl.Callback) -> Distiller:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "distillation_loss": HardDistillationLoss(),
+        "optimizer": partial(torch.optim.SGD, lr=0.1),
+    }
+    module = Distiller(nn.Linear(4, 3), FaultyTeacher(4, 3), **options)
+    keeps = any(isinstance(callback, BestAndLast) for callback in callbacks)
+    pl.Trainer(max_epochs=2, callbacks=list(callbacks), **{**QUIET, "enable_checkpointing": keeps}).fit(module, data())
+    return module
+
+
+def test_teacher__its_samples_and_the_last_checkpoint_are_named(tmp_path: Path) -> None:
+    keeper = BestAndLast(tmp_path)
+    with pytest.raises(ValueError, match="Expected the teacher to return finite logits") as raised:
+        fit_hard(keeper, NonFinite())
+    assert f"for batch {faulty_batch()} of epoch 0 (sample ids {FAULT})." in str(raised.value)
+    assert str(raised.value).endswith(f"The last checkpoint before it is {keeper.last}.")
+
+
+def test_teacher__skip_leaves_its_steps_out_though_the_loss_is_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    counter = NonFinite("skip")
+    module = fit_hard(counter)
+    assert counter.skipped == 2
+    assert "NaN or infinity in `teacher` for batch" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="Expected the teacher to return finite logits"):
+        module.compute_losses((IMAGES, LABELS))  # nobody skips now

@@ -2,6 +2,7 @@
 
 from lightning_distill.callbacks.atomic_io import AtomicCheckpointIO
 from lightning_distill.callbacks.best_and_last import BestAndLast
+from lightning_distill.callbacks.csv_logger import ContinuedCSVLogger
 from lightning_distill.callbacks.end_test import EndTest
 from lightning_distill.callbacks.epoch_csv import EpochCsv
 from lightning_distill.callbacks.nonfinite import NonFinite
@@ -14,6 +15,7 @@ from lightning_distill.stop import Stop, StopRequested
 __all__ = [
     "AtomicCheckpointIO",
     "BestAndLast",
+    "ContinuedCSVLogger",
     "EndTest",
     "EpochCsv",
     "NonFinite",

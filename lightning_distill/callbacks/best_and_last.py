@@ -176,6 +176,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
 
     def _save(self, trainer: pl.Trainer, path: Path) -> None:
         """Write a checkpoint aside, then put it in its place: a file, or a folder where a strategy writes parts."""
+        for logger in trainer.loggers:
+            logger.save()  # what is logged later is logged again by a run that goes on from here
         part = part_of(path) if trainer.world_size == 1 else path.with_name(f"{path.name}.part")
         try:
             with writing(path):

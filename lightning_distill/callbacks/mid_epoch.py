@@ -115,8 +115,11 @@ def plateau_values(trainer: pl.Trainer) -> dict[int, float]:
 
 def step_plateaus(trainer: pl.Trainer, pl_module: pl.LightningModule, values: Mapping[int, float]) -> None:
     """Tell schedulers what they were told after the checkpoint was written: Lightning steps them last in an epoch."""
+    progress = trainer.fit_loop.epoch_loop.scheduler_progress
     for index, value in values.items():
+        progress.increment_ready()
         pl_module.lr_scheduler_step(trainer.lr_scheduler_configs[index].scheduler, value)
+        progress.increment_completed()
 
 
 def start_next_epoch(trainer: pl.Trainer) -> None:

@@ -161,6 +161,7 @@ POINTS = [
     ("cosine", 1, 2, "within"),
     slow("cosine", 0, 6, "validation"),
     ("plateau", 0, 5, "before"),
+    slow("plateau", 1, 0, "before"),
     slow("plateau", 1, 4, "before"),
     slow("accumulate", 0, 3, "before"),
     ("accumulate", 1, 5, "within"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,6 +33,7 @@ MISCONFIGURED: type[Exception] = getattr(pl.utilities.exceptions, "Misconfigurat
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
 DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
 
+STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 # Keys whose values are files or folders.
 PATHS = (
     *("ckpt_path", "student_checkpoint", "resume", "export"),
@@ -50,6 +52,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         ValueError: If a key is unknown, a value is missing, or something cannot be built.
         FileNotFoundError: If ``resume`` names no run, or ``ckpt_path=last`` finds none.
     """
+    check_paths(config)
     resumes = config.get("resume") is not None
     config = saved_config(config, overrides) if resumes else config.copy()
     check_paths(config)
@@ -285,8 +288,9 @@ def _raised_by_call(error: TypeError) -> bool:
 
 
 def _raised_by_library(error: Exception) -> bool:
-    """Whether an installed package failed over a value: code of one's own keeps its trace."""
-    return "site-packages" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
+    """Whether an installed package, or Python's own, failed over a value: code of one's own keeps its trace."""
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return "site-packages" in last.parts or last.is_relative_to(STANDARD_LIBRARY)
 
 
 def _unfit(key: str, error: Exception) -> str:

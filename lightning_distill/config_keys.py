@@ -86,6 +86,7 @@ def check_keys(config: Node) -> None:
     Raises:
         ValueError: Names the key and the nearest real one, both with their full path.
     """
+    _check_nodes(config)
     for path, key, allowed in _keys(config):
         if allowed is None or key in allowed:
             continue
@@ -99,6 +100,20 @@ def check_keys(config: Node) -> None:
                 "`augment` out: augment=none"
             )
         raise ValueError(unknown_key(full, config))
+
+
+def _check_nodes(config: Node) -> None:
+    """Raise where a value stands in the place of several keys."""
+    for full in (*GROUPS, *PLAIN_NODES):
+        value: Any = config
+        for name in full.split(".") if full else ():
+            value = _value(value, name)
+        if not isinstance(value, Mapping) and value is not None and not str(value).startswith("${"):
+            raise ValueError(
+                f"Expected `{full}` to hold keys of its own, such as `{full}.<key>=...`, but got {value!r}."
+            )
+    if config.get("checkpoints", {}) is None:
+        raise ValueError("Expected `checkpoints` to hold keys of its own, but got null. Its keys may be null.")
 
 
 def unknown_key(full: str, config: Node) -> str:

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_distill.config_keys import known_keys, unknown_key
 
@@ -35,6 +36,19 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
     return unknown_key(name, config)
 
 
+def unread(error: Exception, overrides: Sequence[str]) -> str:
+    """The message for an error that Hydra raised over arguments that it could not make sense of.
+
+    Args:
+        error: What it raised.
+        overrides: What was typed.
+    """
+    return (
+        f"Expected key=value, with the name of an option for a group (trainer=cpu) and null for none, but Hydra could "
+        f"not read {' '.join(overrides)}: {error}"
+    )
+
+
 def _unknown_option(error: MissingConfigException, options: list[str]) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     near = difflib.get_close_matches(option, options, n=1)
@@ -49,7 +63,7 @@ def _config_without(key: str, overrides: Sequence[str], folder: Path) -> Mapping
     with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
         try:
             config = compose("train", [o for o in others if not o.startswith("hydra")])
-        except HydraException:
+        except (HydraException, OmegaConfBaseException, ValueError):  # the last: Hydra's own, of some overrides
             config = compose("train")
     values = OmegaConf.to_container(config, resolve=False)
     return {str(name): value for name, value in values.items()} if isinstance(values, dict) else {}

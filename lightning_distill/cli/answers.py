@@ -45,6 +45,15 @@ def is_answer(error: Exception) -> bool:
     """Whether an error was raised to tell the user something, rather than by a fault further down."""
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return True
-    frames = traceback.extract_tb(error.__traceback__)
     # Hydra's own complaint about an override is a plain ValueError at times.
-    return bool(frames) and bool({"lightning_distill", "hydra"} & set(Path(frames[-1].filename).parts))
+    return raised_in_hydra(error) or _raised_in("lightning_distill", error)
+
+
+def raised_in_hydra(error: Exception) -> bool:
+    """Whether Hydra raised it, as what it has a name for or as a plain ``ValueError``."""
+    return _raised_in("hydra", error)
+
+
+def _raised_in(package: str, error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and package in Path(frames[-1].filename).parts

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from lightning_distill.cli.answers import answered
+from lightning_distill.cli.answers import answered, raised_in_hydra
 from lightning_distill.cli.conf import conf_folder, typed
 from lightning_distill.cli.quiet import quiet
 
@@ -49,8 +49,8 @@ def cli() -> int:
 
 def answer(error: Exception) -> str:
     """What to tell the user."""
-    if not isinstance(error, HydraException):
-        return str(error)
-    from lightning_distill.explain import explain
+    from lightning_distill.explain import explain, unread
 
-    return explain(error, sys.argv[1:], CONF)
+    if isinstance(error, HydraException):
+        return explain(error, sys.argv[1:], CONF)
+    return unread(error, _typed) if raised_in_hydra(error) else str(error)

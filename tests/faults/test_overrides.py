@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from lightning_distill.cli.answers import is_answer
+from lightning_distill.cli.answers import MISTAKES, is_answer, raised_in_hydra
 from lightning_distill.config_keys import known_keys
 from lightning_distill.explain import explain
 from lightning_distill.pipeline.preflight import preflight
@@ -71,6 +72,12 @@ def overrides(draw: st.DrawFn, names: list[str]) -> str:
     return typed
 
 
+def clear(error: Exception) -> bool:
+    """Whether a message is one of ours, or OmegaConf's: it names an argument, not what Python could not do."""
+    starts = ("Expected ", "Could not ", "Unknown config key", "Leave ")
+    return isinstance(error, OmegaConfBaseException) or str(error).startswith(starts)
+
+
 def outcome(folder: Path, typed: list[str]) -> str:
     """What comes of it, in a word, or the fault."""
     try:
@@ -80,7 +87,8 @@ def outcome(folder: Path, typed: list[str]) -> str:
         said = explain(error, [*TINY, *typed], CONF)
         return "refused by Hydra" if said.strip() and "Traceback" not in said else f"no message for {error!r}"
     except Exception as error:
-        return "answered" if is_answer(error) and str(error).strip() else f"{type(error).__name__}: {str(error)[:200]}"
+        answered = isinstance(error, MISTAKES) and is_answer(error) and (raised_in_hydra(error) or clear(error))
+        return "answered" if answered else f"{type(error).__name__}: {str(error)[:200]}"
     return "built"
 
 

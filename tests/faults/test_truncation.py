@@ -127,4 +127,4 @@ def test_finished_run__with_a_file_that_is_cut_off(
         assert {other: (folder / other).read_bytes() for other in before} == before
         assert (folder / "config.yaml").read_bytes() == config
     tried("files cut off", len(chosen))
-    assert {f"{role}.safetensors" for role in ("teacher", "baseline", "student")} <= refused
+    assert {f"{role}.safetensors" for role in ("teacher", "student")} <= refused

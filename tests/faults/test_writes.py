@@ -21,13 +21,13 @@ from tests.faults.script import check_whole, differences, everything
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CODES = (*FULL, errno.EIO, errno.EROFS, errno.EACCES)
-SHORT = ("trainer.max_steps=2", "checkpoints.every_n_steps=1", "data.train_samples=50", "export=null")
+SHORT = ("trainer.max_steps=2", "checkpoints.every_n_steps=1", "data.train_samples=50", "export=null", "baseline=false")
 Written = tuple[Path, tuple[str, ...]]  # the folder of a run, and what was seen in it
 STORED = ("teacher=cached", "augment=standard", "data.augment.padding=1")
 
 
 def whole_run(folder: Path) -> None:
-    """In a fork: a run with teacher, baseline, student, a store and a kept teacher, resumed where it had begun."""
+    """In a fork: a run with teacher, student, a store and a kept teacher, resumed where it had begun."""
     sys.modules["lightning_distill.teachers.remember"].chunk_rows_for = lambda row_bytes: 20  # type: ignore[attr-defined]
     if (folder / "config.yaml").exists():
         run(build(composed(f"resume={folder}"), [f"resume={folder}"]))
@@ -95,15 +95,15 @@ def test_each_write__fails_once(
         assert files(folder) == files(whole)
         shutil.rmtree(folder)
     tried("failing writes", len(places))
-    assert len(places) >= len(set(written)) >= 15
+    assert len(places) >= len(set(written)) >= 13
 
 
 @pytest.mark.slow
 def test_report__fails_alone(tmp_path: Path, finished: Written, tried: Callable[[str, int], None]) -> None:
-    """Half a figure or half a page takes nothing else along; half an export is an error."""
+    """Half a figure takes nothing else along; half an export is an error."""
     shutil.copytree(finished[0], tmp_path / "whole")
     written = in_a_fork(lambda: reported(tmp_path / "whole"), Failing()).seen
-    places = [written.index(name) + 1 for name in ("student.pt2", "confusion.png", "report.html")]
+    places = [written.index(name) + 1 for name in ("student.pt2", "confusion.png")]
     for at in places:
         folder, name = tmp_path / f"{at}", written[at - 1]
         shutil.copytree(finished[0], folder)
@@ -113,7 +113,6 @@ def test_report__fails_alone(tmp_path: Path, finished: Written, tried: Callable[
             check_message(ending, name, errno.ENOSPC)
         else:
             assert ending.code == 0
-        if name == "confusion.png":
             assert "Expected room on the disk for" in (folder / "report.html").read_text()
         assert name not in "".join(files(folder))
         assert in_a_fork(lambda: reported(folder)).code == 0  # noqa: B023
@@ -180,8 +179,7 @@ def test_disk__that_may_only_be_read(disk: Path, finished: Written) -> None:
     ending = in_a_fork(lambda: whole_run(disk / "run"))
     assert ending.code == 1
     assert ending.answered
-    assert "Expected to be able to write" in ending.error
-    assert "Read-only file system" in ending.error
+    assert "to be a folder that can be written to, but got" in ending.error
     assert {name: (disk / "run" / name).read_bytes() for name in files(disk / "run")} == before
     change(disk, "rw")
     assert in_a_fork(lambda: whole_run(disk / "run")).code == 0

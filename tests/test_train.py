@@ -151,7 +151,15 @@ def test_script__ctrl_c_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "fsdp2 +trainer.strategy.save_distributed_checkpoint=true"])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "ddp",
+        "fsdp trainer.strategy._target_=tests.distillers.cpu_fsdp.CpuFSDP",
+        "fsdp2",
+        "fsdp2 +trainer.strategy.save_distributed_checkpoint=true",
+    ],
+)
 def test_script__two_processes(engine: str, tmp_path: Path) -> None:
     """Every stage with two processes: the same files, each test sample counted once, the best epoch's whole weights."""
     options = [

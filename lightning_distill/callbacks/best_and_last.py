@@ -12,6 +12,7 @@ import torch
 
 from lightning_distill.callbacks.mid_epoch import Position, between_batches, without_loader_states
 from lightning_distill.checks import check_positive
+from lightning_distill.distillers.sharding import SHARDING
 from lightning_distill.engine import pl
 from lightning_distill.files import part_of, put, remove, replacing, sweep, writing
 from lightning_distill.stop import Stop
@@ -109,8 +110,9 @@ class BestAndLast(pl.callbacks.Checkpoint):
         if position is not None:
             self._position.restore(trainer, pl_module, position)
         # An interruption within the first epoch, too, leaves something to go on from. Not where the optimizer is in
-        # shards: to save a state that is empty yet, torch makes it by a step, which counts in Adam's corrections.
-        if trainer.global_step == 0 and not isinstance(trainer.strategy, pl.strategies.ModelParallelStrategy):
+        # shards: to save a state that is empty yet, torch makes it by a step, which counts in Adam's corrections, and
+        # Lightning does not load an empty one of FSDP.
+        if trainer.global_step == 0 and not isinstance(trainer.strategy, SHARDING):
             self._taken = self._position.take(trainer, pl_module, within_epoch=False)
             self._save(trainer, self.last)
         if self.stop is not None:

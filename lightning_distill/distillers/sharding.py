@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
@@ -15,6 +13,7 @@ from lightning_distill.engine import pl
 from lightning_distill.teachers.frozen import FrozenTeacher
 
 LAYER_PARAMETERS = 1_000_000
+SHARDING = (pl.strategies.ModelParallelStrategy, pl.strategies.FSDPStrategy)  # in place
 
 
 class ShardedStudent(pl.strategies.ModelParallelStrategy):
@@ -61,7 +60,7 @@ def check_shards(module: Any, trainer: pl.Trainer) -> None:
             one in shards), and with :class:`ShardedStudent` for weights beside the student's that are trained.
     """
     strategy = trainer.strategy
-    if isinstance(strategy, (pl.strategies.ModelParallelStrategy, pl.strategies.FSDPStrategy)):
+    if isinstance(strategy, SHARDING):
         for callback in getattr(trainer, "callbacks", []):
             if isinstance(callback, pl.callbacks.WeightAveraging):
                 raise ValueError(
@@ -92,20 +91,13 @@ def shard_student(module: Any) -> None:
     fully_shard(module.student, mesh=mesh, reshard_after_forward=True)
 
 
-@contextmanager
-def student_stays_whole(module: Any, trainer: pl.Trainer) -> Iterator[None]:
-    """Within, a strategy that shards in place has a copy of the student; afterwards the student is as it was before.
+def to_shard(module: Any, trainer: pl.Trainer) -> Any:
+    """What ``trainer`` fits or tests: a copy of a distiller where it puts parameters in shards, which they would stay.
 
-    What was trained in the copy is in its checkpoints. Nothing is copied with any other strategy.
+    What was trained in the copy is in its checkpoints. With any other strategy it is the distiller itself.
 
     Args:
         module: A distiller.
-        trainer: Fits or tests it within.
+        trainer: With its strategy.
     """
-    whole = module.student
-    if isinstance(trainer.strategy, pl.strategies.ModelParallelStrategy):
-        module.student = copy.deepcopy(whole)
-    try:
-        yield
-    finally:
-        module.student = whole
+    return copy.deepcopy(module) if isinstance(trainer.strategy, SHARDING) else module

@@ -22,7 +22,7 @@ from lightning_distill.callbacks import (
 )
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.distillers.output_kind import output_kind
-from lightning_distill.distillers.sharding import student_stays_whole
+from lightning_distill.distillers.sharding import to_shard
 from lightning_distill.engine import pl
 from lightning_distill.pipeline.plan import StagePlan
 from lightning_distill.report.console import is_main_process
@@ -68,8 +68,8 @@ class Stage:
         )
         pl.seed_everything(self.plan.seed, workers=True, verbose=False)
         resumed = None if ckpt_path is None else str(ckpt_path)
-        with student_stays_whole(distiller, trainer):
-            uninterrupted(trainer.fit, distiller, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
+        module = to_shard(distiller, trainer)
+        uninterrupted(trainer.fit, module, datamodule=self.plan.data, ckpt_path=resumed, weights_only=True)
         # Not by the test's `ckpt_path`: with it, a callback that averages weights puts the plain ones back.
         distiller.load_state_dict(read_state(keeper.best))
         numbers = self.test(distiller) | training_time(self.folder.csv(self.role))
@@ -96,8 +96,7 @@ class Stage:
     def measure(self, distiller: BaseDistiller) -> dict[str, Scalar]:
         """Every number of the test split; nothing is written."""
         trainer = self._trainer or self._make_trainer([])
-        with student_stays_whole(distiller, trainer):
-            uninterrupted(trainer.test, distiller, datamodule=self.plan.data, verbose=False)
+        uninterrupted(trainer.test, to_shard(distiller, trainer), datamodule=self.plan.data, verbose=False)
         return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
 
     def _sizes(self, distiller: BaseDistiller) -> dict[str, Scalar]:

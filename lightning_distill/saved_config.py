@@ -80,7 +80,8 @@ def read_config(path: Path) -> DictConfig:
         if text.startswith(FIRST) and text.rstrip().rpartition("\n")[2] != LAST:
             raise ValueError(f"Expected {path} to be a config that a run wrote, but it is cut off.")
         saved = OmegaConf.create(text)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+    # The last of them is OmegaConf's about text that is a number.
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, AssertionError) as error:
         said = error if str(path) in str(error) else config_error(path, error)
         raise ValueError(f"{said} {WAY_OUT}") from None
     if not isinstance(saved, DictConfig) or "output_dir" not in saved:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
-import random
 import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
 from torch import nn
 from torch.distributed.checkpoint.metadata import Metadata
 
@@ -19,24 +20,7 @@ from lightning_distill.report.folder import RunFolder
 from lightning_distill.saved_config import read_config
 from lightning_distill.sharded import read_shards
 from lightning_distill.weights import read_weights, save_weights
-
-MUTATIONS = 1000  # of each kind of file
-
-
-def mutated(content: bytes, chooser: random.Random) -> bytes:
-    """Cut, with bytes changed, with bytes put in, or with bytes taken out."""
-    changed, kind = bytearray(content), chooser.randrange(4)
-    at = chooser.randrange(len(changed))
-    if kind == 0:
-        return content[:at]
-    if kind == 1:
-        for _ in range(chooser.randint(1, 8)):
-            changed[chooser.randrange(len(changed))] = chooser.randrange(256)
-    elif kind == 2:
-        changed[at:at] = chooser.randbytes(chooser.randint(1, 40))
-    else:
-        del changed[at : at + chooser.randint(1, 40)]
-    return bytes(changed)
+from tests.faults.mutations import edits, examples, mutated
 
 
 def good_file(name: str, folder: Path) -> Path:
@@ -61,23 +45,29 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", READERS)
 def test_mutations__give_an_error_that_names_the_file_or_are_read(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, count: int, tmp_path: Path, tried: Callable[[str, int], None]
 ) -> None:
     path = good_file(name, tmp_path / "files")
-    content, chooser, outcomes = path.read_bytes(), random.Random(0), Counter[str]()
-    for _ in range(MUTATIONS):
-        path.write_bytes(mutated(content, chooser))
+    content, outcomes = path.read_bytes(), Counter[str]()
+
+    @examples(count)
+    @given(edits())
+    def try_one(change: Any) -> None:
+        path.write_bytes(mutated(content, change))
         try:
             READERS[name](path)
+            found = "read"
         except ValueError as error:
-            outcomes["refused" if str(path) in str(error) else f"without the path: {error}"] += 1
-        else:
-            outcomes["read"] += 1
-    with capsys.disabled():
-        print(f"\n{name}: {MUTATIONS} mutations, {dict(outcomes)}")
-    assert set(outcomes) == {"refused", "read"}
+            found = "refused" if str(path) in str(error) else f"without the path: {error}"
+        assert found in ("read", "refused")
+        outcomes[found] += 1
+
+    try_one()
+    tried("damaged files", outcomes.total())
+    assert outcomes["refused"] > outcomes["read"] > 0
 
 
 class Harm:

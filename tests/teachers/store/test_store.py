@@ -9,17 +9,19 @@ import re
 import signal
 import stat
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 from typing import Any, BinaryIO
 from unittest.mock import patch
 
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_distill.teachers.store import (
     Dense,
@@ -31,6 +33,7 @@ from lightning_distill.teachers.store import (
     TopK,
     open_folder,
 )
+from tests.faults.mutations import edits, examples, mutated
 from tests.teachers.store.cases import CLASSES, EPOCHS, IDENTITY, IDS, SAMPLES, header, logits, rows, write
 
 
@@ -311,35 +314,29 @@ def test_sizes__that_a_header_makes_up_reserve_nothing(tmp_path: Path, name: str
         tracemalloc.stop()
 
 
-def test_mutations__never_give_a_wrong_answer(tmp_path: Path) -> None:
-    """Three hundred times: some bytes changed, a file cut, grown or swapped. What is read is right, or an error."""
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_mutations__never_give_a_wrong_answer(tmp_path: Path, count: int, tried: Callable[[str, int], None]) -> None:
+    """A file is changed, cut, or takes the place of another. What is read is right, or an error names the store."""
     write(tmp_path, header(shards=2))
     files = {path: path.read_bytes() for path in sorted(tmp_path.iterdir()) if path.suffix != ".lock"}
     right = [logits()[epoch * SAMPLES : (epoch + 1) * SAMPLES] for epoch in range(EPOCHS)]
-    random, said = Random(0), []
-    for _ in range(300):
-        path = random.choice(list(files))
-        path.write_bytes(mutated(files[path], random, list(files.values())))
+    outcomes = Counter[str]()
+
+    @examples(count)
+    @given(st.sampled_from(sorted(files)), st.sampled_from(sorted(files)), edits(), st.booleans())
+    def try_one(path: Path, other: Path, change: Any, swap: bool) -> None:
+        path.write_bytes(files[other] if swap else mutated(files[path], change))
         try:
             store = TeacherStore(tmp_path, IDENTITY)
-            for epoch in range(EPOCHS):
-                assert torch.equal(read(store, epoch), right[epoch])
+            assert all(torch.equal(read(store, epoch), right[epoch]) for epoch in range(EPOCHS))
+            found = "read"  # nothing was changed: a file swapped for itself, a space in the header
         except ValueError as error:
-            said.append(str(error))
-        path.write_bytes(files[path])
-    assert all(str(tmp_path) in message for message in said)
-    assert len(said) > 250  # the others changed nothing: a file swapped for itself, a space in the header
+            found = "refused" if str(tmp_path) in str(error) else f"without the folder: {error}"
+        finally:
+            path.write_bytes(files[path])
+        assert found in ("read", "refused")
+        outcomes[found] += 1
 
-
-def mutated(content: bytes, random: Random, others: list[bytes]) -> bytes:
-    kind, position = random.randrange(5), random.randrange(len(content))
-    if kind == 0:
-        return content[:position]
-    if kind == 1:
-        return content[:position] + random.randbytes(random.randint(1, 8)) + content[position:]
-    if kind == 2:
-        return random.choice(others)
-    changed = bytearray(content)
-    for _ in range(1 if kind == 3 else random.randint(2, 40)):
-        changed[random.randrange(len(content))] ^= 1 << random.randrange(8)
-    return bytes(changed)
+    try_one()
+    tried("damaged files", outcomes.total())
+    assert outcomes["refused"] > outcomes["read"]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import sysconfig
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import nn
 
@@ -21,6 +16,7 @@ from lightning_distill import __version__
 from lightning_distill.config_checkpoint import take_last_checkpoint
 from lightning_distill.config_keys import arguments, check_keys, locate
 from lightning_distill.config_networks import fill_arguments, start_afresh, take_previous_run, weights_of_run
+from lightning_distill.config_nodes import build_entries, build_node, unfit
 from lightning_distill.config_teacher import cache_plan, frozen_teacher
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
@@ -29,11 +25,9 @@ from lightning_distill.report import RunFolder
 from lightning_distill.saved_config import config_text, saved_config
 from lightning_distill.weights import load_weights
 
-MISCONFIGURED: type[Exception] = getattr(pl.utilities.exceptions, "MisconfigurationException")  # noqa: B009 - re-exported
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
 DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
 
-STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 # Keys whose values are files or folders.
 PATHS = (
     *("ckpt_path", "student_checkpoint", "resume", "export"),
@@ -87,7 +81,10 @@ def _network(config: DictConfig, key: str, data: pl.LightningDataModule) -> nn.M
     if isinstance(node, DictConfig) and "_target_" in node and "example_input" not in node:
         names = arguments(locate(node["_target_"], key))
         given = {"example_input": example_of(data)} if names and "example_input" in names else {}
-    network: nn.Module = build_node(config, key, nn.Module, **given)
+    try:
+        network: nn.Module = build_node(config, key, nn.Module, **given)
+    except RuntimeError as error:  # a size that torch cannot make a tensor of
+        raise ValueError(unfit(key, error)) from error
     return network
 
 
@@ -239,71 +236,6 @@ def _loggers(config: DictConfig, role: str) -> list[pl.loggers.Logger]:
     return build_entries(config, "logger", pl.loggers.Logger)
 
 
-def build_node(config: DictConfig, key: str, kind: type[Any] = object, **given: Any) -> Any:
-    """Build what ``_target_`` under ``key`` names.
-
-    Args:
-        config: The whole config.
-        key: Full path of the node.
-        kind: What it has to be.
-        given: Arguments that are objects; they are passed on as they are, not copied.
-
-    Raises:
-        ValueError: With the full key, if it cannot be built.
-        TypeError: If it is something else.
-    """
-    node = OmegaConf.select(config, key)
-    if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise ValueError(f"Expected `{key}` to have a `_target_`, but got {node!r}. Set it to null to turn it off.")
-    try:
-        # As a partial: `instantiate` would copy the objects among the arguments.
-        built = instantiate(node, _partial_=True, _convert_="all")
-    except InstantiationException as error:
-        raise ValueError(_build_error(key, error)) from error
-    if not node.get("_partial_", False):
-        try:
-            built = built(**given)
-        except TypeError as error:
-            if not _raised_by_call(error):
-                if not _raised_by_library(error):
-                    raise
-                raise ValueError(_unfit(key, error)) from error
-            # Raised by the call itself: an argument is missing.
-            raise ValueError(f"Could not build `{key}` ({node._target_}): {error}.") from error
-        except (ValueError, ModuleNotFoundError, MISCONFIGURED) as error:
-            raise ValueError(f"Could not build `{key}`: {error}") from error
-        except Exception as error:
-            if isinstance(error, RuntimeError) or not _raised_by_library(error):
-                raise  # the first: a network that its input does not fit, which is told apart later
-            raise ValueError(_unfit(key, error)) from error
-    if not isinstance(built, kind):
-        raise TypeError(f"Expected `{key}` to build a {kind.__name__}, but got a {type(built).__name__}.")
-    return built
-
-
-def _raised_by_call(error: TypeError) -> bool:
-    """Whether the call itself failed, here or in Hydra, rather than something inside of what was called."""
-    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return last == Path(__file__) or "hydra" in last.parts
-
-
-def _raised_by_library(error: Exception) -> bool:
-    """Whether an installed package, or Python's own, failed over a value: code of one's own keeps its trace."""
-    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return "site-packages" in last.parts or last.is_relative_to(STANDARD_LIBRARY)
-
-
-def _unfit(key: str, error: Exception) -> str:
-    return f"Could not build `{key}`: one of its values does not fit ({type(error).__name__}: {error})."
-
-
-def _build_error(key: str, error: InstantiationException) -> str:
-    inner = re.search(r"full_key: (\S+)", str(error))
-    full = inner.group(1) if inner else key
-    cause = error.__cause__
-    return f"Could not build `{full}`: {str(error).splitlines()[0] if cause is None else cause}"
-
-
 def fill_missing(config: DictConfig, facts: Mapping[str, Any]) -> None:
     """Replace each ``???`` by the fact of its key; a logger's stand for the stage and are left.
 
@@ -317,14 +249,6 @@ def fill_missing(config: DictConfig, facts: Mapping[str, Any]) -> None:
         if key not in facts:
             raise ValueError(f"Expected `{full}` to be set, but it has no value: {full}=...")
         OmegaConf.update(config, full, facts[key])
-
-
-def build_entries(config: DictConfig, key: str, kind: type[Any]) -> list[Any]:
-    """Everything under ``key`` that is not null, each built."""
-    entries = OmegaConf.select(config, key)
-    if entries is None:
-        return []
-    return [build_node(config, f"{key}.{name}", kind) for name, node in entries.items() if node is not None]
 
 
 def check_paths(config: DictConfig) -> None:

@@ -109,9 +109,7 @@ def _check_nodes(config: Node) -> None:
         for name in full.split(".") if full else ():
             value = _value(value, name)
         if not isinstance(value, Mapping) and value is not None and not str(value).startswith("${"):
-            raise ValueError(
-                f"Expected `{full}` to hold keys of its own, such as `{full}.<key>=...`, but got {value!r}."
-            )
+            raise ValueError(f"Expected `{full}` to hold keys of its own, `{full}.<key>=...`, but got {value!r}.")
     if config.get("checkpoints", {}) is None:
         raise ValueError("Expected `checkpoints` to hold keys of its own, but got null. Its keys may be null.")
 

@@ -55,6 +55,12 @@ UNFIT = {
     "temperature=0": "Could not build `distiller.distillation_loss`: Expected `temperature` to be above 0, but got 0.",
     "teacher.model.num_classes=11": "the same number of classes, but got 11 and 10",
     "data.batch_size=0": "Expected `batch_size` to be a whole number of at least 1, but got 0.",
+    # Found by drawn arguments (tests/faults/test_overrides.py).
+    "checkpoints=3": "Expected `checkpoints` to hold keys of its own, `checkpoints.<key>=...`, but got 3.",
+    "teacher.train=1": "Expected `teacher.train` to hold keys of its own",
+    "+data.num_classes=3": "Could not build `data`",
+    "teacher.model.num_classes=-1": "Could not build `teacher.model`: one of its values does not fit (RuntimeError",
+    "+distiller.no_decay=[1]": "Could not build `distiller`: one of its values does not fit (TypeError",
     "optimizer.lr=-1": "Could not build the optimizer or the scheduler of the student: Invalid learning rate: -1",
     "trainer.accelerator=abacus": "Could not build `trainer`: You selected an invalid accelerator name",
     "teacher.checkpoint=nowhere.pt": "Expected a checkpoint at nowhere.pt, but there is no such file.",

@@ -41,6 +41,7 @@ LAYERS = (
         "config_checkpoint",
         "config_keys",
         "config_networks",
+        "config_nodes",
         "config_teacher",
         "explain",
         "saved_config",

@@ -32,7 +32,7 @@ ESCAPES = [
     "lightning_distill.callbacks.best_and_last.copy_atomically",
     "lightning_distill.teachers.store.ShardWriter",
     "lightning_distill.config_keys.locate",
-    "lightning_distill.build.build_node",
+    "lightning_distill.config_nodes.build_node",
     "lightning_distill.cli.answers.answered",
     "lightning_distill.sharded.consolidate",
     # Other packages, through one that imports them.

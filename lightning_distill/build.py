@@ -18,6 +18,7 @@ from lightning_distill.config_keys import arguments, check_keys, locate
 from lightning_distill.config_networks import fill_arguments, start_afresh, take_previous_run, weights_of_run
 from lightning_distill.config_nodes import build_entries, build_node, unfit
 from lightning_distill.config_teacher import cache_plan, frozen_teacher
+from lightning_distill.config_values import check_paths, check_values
 from lightning_distill.distillers import BaseDistiller, Distiller
 from lightning_distill.engine import pl
 from lightning_distill.pipeline import Plan, StagePlan, TeacherPlan, data_facts, example_of
@@ -27,12 +28,6 @@ from lightning_distill.weights import load_weights
 
 # Settings of a Trainer that change what is shown and nothing else: a teacher is the same teacher without them.
 DISPLAY = ("enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler", "barebones")
-
-# Keys whose values are files or folders.
-PATHS = (
-    *("ckpt_path", "student_checkpoint", "resume", "export"),
-    *("teacher.checkpoint", "teacher.run", "teacher.cache_dir", "teacher.cache.folder"),
-)
 
 
 def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
@@ -54,6 +49,7 @@ def build(config: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     start_afresh(config, overrides)
     take_previous_run(config)
     check_keys(plain_values(config, resolve=False))
+    check_values(config)
     data = build_node(config, "data", pl.LightningDataModule)
     facts = data_facts(data)
     fill_missing(config, facts)
@@ -249,20 +245,6 @@ def fill_missing(config: DictConfig, facts: Mapping[str, Any]) -> None:
         if key not in facts:
             raise ValueError(f"Expected `{full}` to be set, but it has no value: {full}=...")
         OmegaConf.update(config, full, facts[key])
-
-
-def check_paths(config: DictConfig) -> None:
-    """Raise for a path that is a number or a list.
-
-    Raises:
-        TypeError: Names the key.
-    """
-    for key in PATHS:
-        value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, str):
-            raise TypeError(
-                f"Expected `{key}` to be a path, but got {value!r}. A name of digits needs quotes: '\"12\"'"
-            )
 
 
 def as_path(value: str | None) -> Path | None:

@@ -237,6 +237,8 @@ def locate(target: str, path: str = "") -> Any:
         >>> locate("collections.OrderedDict").__name__
         'OrderedDict'
     """
+    if not isinstance(target, str) or "." not in target:
+        raise ValueError(_not_found(target, path, "it is no dotted name, such as `package.module.Class`.", ""))
     parts = target.split(".")
     for end in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:end])
@@ -256,7 +258,7 @@ def locate(target: str, path: str = "") -> Any:
     raise ValueError(_not_found(target, path, f"there is no module `{parts[0]}`.", parts[0]))
 
 
-def _not_found(target: str, path: str, reason: str, module: str) -> str:
+def _not_found(target: Any, path: str, reason: str, module: str) -> str:
     extra = EXTRAS.get(module.split(".")[0])
     install = f" Install it: pip install 'lightning-distill[{extra}]'" if extra else ""
     return f"Expected `{_join(path, '_target_')}` to name something to import, but got {target!r}: {reason}{install}"

@@ -181,6 +181,8 @@ def _read_torch(path: Path) -> Any:
     except UnpicklingError as error:
         # torch's own message advises to run the file's code.
         raise _unreadable(path, _refused(error)) from None
+    except (LookupError, EOFError) as error:  # whose text is a byte of the file, or nothing
+        raise _unreadable(path, "it is no such file, or cut off") from error
     except Exception as error:  # whatever the bytes of a file that is something else make the reader do
         raise _unreadable(path, error) from error
 

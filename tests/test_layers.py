@@ -43,6 +43,7 @@ LAYERS = (
         "config_networks",
         "config_nodes",
         "config_teacher",
+        "config_values",
         "explain",
         "saved_config",
     ),

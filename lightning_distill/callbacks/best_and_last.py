@@ -59,6 +59,8 @@ class BestAndLast(pl.callbacks.Checkpoint):
         for name, value in (("every_n_steps", every_n_steps), ("every_n_seconds", every_n_seconds)):
             if value is not None:
                 check_positive(name, value)
+        if every_n_steps is not None and not isinstance(every_n_steps, int):
+            raise ValueError(f"Expected `every_n_steps` to be a whole number, but got {every_n_steps!r}.")
         self.folder = Path(folder)
         self.monitor, self.mode = monitor, mode
         self.every_n_steps, self.every_n_seconds = every_n_steps, every_n_seconds

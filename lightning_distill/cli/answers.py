@@ -55,5 +55,12 @@ def raised_in_hydra(error: Exception) -> bool:
 
 
 def _raised_in(package: str, error: Exception) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and package in Path(frames[-1].filename).parts
+    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    # A file or a folder that cannot be made is whose it was to make.
+    while (
+        frames
+        and isinstance(error, OSError)
+        and (frames[-1].stem in ("pathlib", "os") or "pathlib" in frames[-1].parts)
+    ):
+        frames.pop()
+    return bool(frames) and package in frames[-1].parts

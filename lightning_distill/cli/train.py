@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import InterpolationKeyError
 
 from lightning_distill.cli.answers import answered, raised_in_hydra
 from lightning_distill.cli.conf import conf_folder, typed
@@ -51,6 +52,16 @@ def answer(error: Exception) -> str:
     """What to tell the user."""
     from lightning_distill.explain import explain, unread
 
+    if isinstance(error, OSError) and error.filename is not None and not str(error).startswith("Expected"):
+        return (
+            f"Expected a file or a folder that can be made and read, but got {error.filename}: {error.strerror}. A run "
+            "writes to hydra.run.dir=..., or goes on in resume=<its folder>"
+        )
+    if isinstance(error, InterpolationKeyError):
+        return (
+            f"Expected `{error.full_key}` to have a value, but it is that of another key: "
+            f"{str(error).splitlines()[0]}. Give either a value."
+        )
     if isinstance(error, HydraException):
         return explain(error, sys.argv[1:], CONF)
     return unread(error, _typed) if raised_in_hydra(error) else str(error)

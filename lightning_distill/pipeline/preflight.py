@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -88,8 +90,9 @@ def check_writable(file: Path | None) -> None:
     """Raise if a trained teacher could not be kept."""
     if file is None:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(file.parent, os.W_OK):
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
         raise PermissionError(
             f"Expected `teacher.cache_dir` to be a folder that can be written to, but got {file.parent}. Choose "
             "another, or keep no teachers: teacher.cache_dir=null"
@@ -99,10 +102,28 @@ def check_writable(file: Path | None) -> None:
 def check_optimizer(whose: str, distiller: BaseDistiller) -> None:
     """Build the optimizer and the scheduler once, unless a subclass has its own way, which may need a Trainer."""
     if type(distiller).configure_optimizers is BaseDistiller.configure_optimizers:
+        settings = getattr(distiller.optimizer_factory, "keywords", {})
+        shown = f" The optimizer's are {', '.join(f'{name}={value!r}' for name, value in settings.items())}."
         try:
-            distiller.configure_optimizers()
+            made = distiller.configure_optimizers()
+            _try(made)
         except Exception as error:  # whatever a value makes torch raise
-            raise ValueError(f"Could not build the optimizer or the scheduler of {whose}: {error}") from error
+            reason = str(error).rstrip(".")
+            raise ValueError(
+                f"Could not build the optimizer or the scheduler of {whose}: {reason}.{shown if settings else ''}"
+            ) from error
+
+
+def _try(made: Any) -> None:
+    """A step without gradients, which some values pass until then; the objects are thrown away."""
+    optimizer = made["optimizer"] if isinstance(made, dict) else made
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if not all(math.isfinite(rate) for rate in rates):
+        raise ValueError(f"Expected `lr` to be a finite number, but got {rates[0]}")
+    scheduler: Any = made.get("lr_scheduler") if isinstance(made, dict) else None
+    if type(scheduler).__module__ == "torch.optim.lr_scheduler":
+        optimizer.step()
+        scheduler.step()
 
 
 def check_checkpoint(path: Path, distiller: nn.Module) -> None:

@@ -104,7 +104,7 @@ def fit_with_nan_teacher(rank: int, folder: Path) -> None:
 
 def test_teacher__nan_in_one_process_ends_both(tmp_path: Path) -> None:
     said = answers(fit_with_nan_teacher, tmp_path)
-    assert sum("ValueError: Expected the teacher to return finite logits" in one for one in said) == 1
+    assert sum("Expected the teacher to return finite logits" in one for one in said) == 1
     assert all(said)  # the other one's connection is gone
 
 

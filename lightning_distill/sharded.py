@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
+from lightning_distill.deepspeed_folder import check_deepspeed, is_deepspeed, read_deepspeed
 from lightning_distill.files import replacing
 from lightning_distill.weights import check_is_file, check_unpacked, read_content
 
@@ -94,10 +95,21 @@ def check_shards(folder: str | Path) -> None:
     Raises:
         ValueError: If ``folder`` is no such checkpoint, is damaged, or names code.
     """
+    if is_deepspeed(folder):
+        return check_deepspeed(folder)
     try:
         SafeReader(folder).read_metadata()
     except Exception as error:  # whatever the bytes of a file that is something else make the reader do
         raise _unreadable(Path(folder), error) from None
+
+
+def read_folder(folder: str | Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint that is a folder: in shards, or as DeepSpeed writes it.
+
+    Raises:
+        ValueError: If ``folder`` is no such checkpoint, is damaged, or names code.
+    """
+    return read_deepspeed(folder) if is_deepspeed(folder) else read_shards(folder)
 
 
 def read_shards(folder: str | Path, prefix: str = "state_dict.") -> dict[str, Tensor]:

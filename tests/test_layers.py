@@ -17,6 +17,7 @@ LAYERS = (
     (
         "adapters",
         "data",
+        "deepspeed_folder",
         "dry_run",
         "export",
         "memory_format",

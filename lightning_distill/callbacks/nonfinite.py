@@ -73,6 +73,11 @@ class NonFinite(pl.callbacks.Callback):
         self.skipped = state_dict["skipped"]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.on_nonfinite == "skip" and isinstance(trainer.strategy, pl.strategies.DeepSpeedStrategy):
+            raise ValueError(
+                "Expected `on_nonfinite` to be 'raise' with DeepSpeed, which keeps the gradients to itself, but got "
+                "'skip'. Train with trainer=ddp or trainer=fsdp2 to leave steps out."
+            )
         self._looks, self._pending = [], []
         if (guard := guard_of(pl_module)) is not None:
             guard.raises = self.on_nonfinite == "raise"
@@ -192,9 +197,10 @@ class NonFinite(pl.callbacks.Callback):
 
 def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     """The norm of all gradients of an optimizer's parameters: NaN or infinite if one of them is."""
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
-        return torch.zeros(())
+        return torch.zeros((), device=parameters[0].device)
     norm = torch.nn.utils.get_total_norm(gradients)
     whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # a sharded one
     return whole

@@ -13,6 +13,9 @@ from lightning_distill.memory_format import MEMORY_FORMATS, lay_out, runs_channe
 from lightning_distill.teachers.frozen import FrozenTeacher
 from lightning_distill.teachers.holder import TeacherHolder
 
+# Strategies that take a weight for contiguous: they shard it, or send it as bytes.
+CONTIGUOUS = (pl.strategies.ModelParallelStrategy, pl.strategies.DeepSpeedStrategy)
+
 
 class RunsStudent(TeacherHolder):
     """The part of a distiller that makes its student fast without changing its name, keys or values."""
@@ -49,8 +52,7 @@ class RunsStudent(TeacherHolder):
         # follow. A teacher that is tested as a student stays as it is.
         # The Trainer casts later than this.
         exact = self._memory_format == "auto" and str(getattr(self._trainer, "precision", "")).startswith("64")
-        # Shards are of contiguous weights only.
-        shards = self._trainer is not None and isinstance(self._trainer.strategy, pl.strategies.ModelParallelStrategy)
+        shards = self._trainer is not None and isinstance(self._trainer.strategy, CONTIGUOUS)
         self._channels_last = not (exact or shards) and runs_channels_last(self.student, self._memory_format)
         if self._channels_last and not isinstance(self.student, FrozenTeacher):
             lay_out(self.student, torch.channels_last)

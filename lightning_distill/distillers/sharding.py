@@ -13,7 +13,8 @@ from lightning_distill.engine import pl
 from lightning_distill.teachers.frozen import FrozenTeacher
 
 LAYER_PARAMETERS = 1_000_000
-SHARDING = (pl.strategies.ModelParallelStrategy, pl.strategies.FSDPStrategy)  # in place
+# Strategies that leave the network they trained in pieces, or in another precision.
+SHARDING = (pl.strategies.ModelParallelStrategy, pl.strategies.FSDPStrategy, pl.strategies.DeepSpeedStrategy)
 
 
 class ShardedStudent(pl.strategies.ModelParallelStrategy):
@@ -57,9 +58,15 @@ def check_shards(module: Any, trainer: pl.Trainer) -> None:
 
     Raises:
         ValueError: For a callback that averages weights (it keeps a copy of the network, which torch does not allow of
-            one in shards), and with :class:`ShardedStudent` for weights beside the student's that are trained.
+            one in shards), with :class:`ShardedStudent` for weights beside the student's that are trained, and for
+            DeepSpeed's stage 3.
     """
     strategy = trainer.strategy
+    if isinstance(strategy, pl.strategies.DeepSpeedStrategy) and strategy.zero_stage_3:
+        raise ValueError(
+            "Expected DeepSpeed's stage 1 or 2, whose checkpoints hold whole weights, but got 3. Use trainer=fsdp2 to "
+            "have the weights in shards."
+        )
     if isinstance(strategy, SHARDING):
         for callback in getattr(trainer, "callbacks", []):
             if isinstance(callback, pl.callbacks.WeightAveraging):
@@ -92,7 +99,7 @@ def shard_student(module: Any) -> None:
 
 
 def to_shard(module: Any, trainer: pl.Trainer) -> Any:
-    """What ``trainer`` fits or tests: a copy of a distiller where it puts parameters in shards, which they would stay.
+    """What ``trainer`` fits or tests: a copy of a distiller where it would leave its parameters in shards.
 
     What was trained in the copy is in its checkpoints. With any other strategy it is the distiller itself.
 

@@ -29,7 +29,7 @@ from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder, Scalar
 from lightning_distill.report.predictions import save_predictions
 from lightning_distill.report.training_time import training_time
-from lightning_distill.sharded import read_shards
+from lightning_distill.sharded import read_folder
 
 
 class Stage:
@@ -114,9 +114,9 @@ class Stage:
 
 
 def read_state(checkpoint: Path) -> dict[str, Tensor]:
-    """The weights of a distiller: of a file, or of a folder of shards."""
+    """The weights of a distiller: of a file, or of a folder."""
     if checkpoint.is_dir():
-        return read_shards(checkpoint)
+        return read_folder(checkpoint)
     state: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     return state
 

@@ -111,9 +111,16 @@ def build_optimizer(
         >>> build_optimizer(lambda params: torch.optim.SGD(params, lr=0.5), groups).param_groups[0]["lr"]
         5.0
     """
+    if not any(group["params"] for group in groups):
+        raise ValueError(
+            "Expected something to train, but no parameter of the student, the losses or the terms asks for a "
+            "gradient. Freeze less: `student.requires_grad_()`, `freeze`"
+        )
     plain = [{key: value for key, value in group.items() if key != "lr_scale"} for group in groups]
     # Where there is nothing to tell apart the factory gets what it always gets: parameters.
     optimizer = factory(plain[0]["params"] if len(plain) == 1 and "weight_decay" not in plain[0] else plain)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"Expected `optimizer` to return an optimizer, but got {type(optimizer).__name__}.")
     if any("weight_decay" in group for group in plain) and "weight_decay" not in optimizer.defaults:
         raise ValueError(
             f"Expected an optimizer with `weight_decay` where `no_decay` is set, but {type(optimizer).__name__} has "

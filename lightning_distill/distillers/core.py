@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_distill.checks import check_fraction
 from lightning_distill.distillers.labels import labelled_rows, student_loss
-from lightning_distill.distillers.needs import call_loss, check_weight, lift, loss_needs
+from lightning_distill.distillers.needs import call_loss, check_loss, check_weight, lift, loss_needs
 from lightning_distill.distillers.output_kind import distillation_loss_for
 from lightning_distill.distillers.preflight import check_class_counts
 from lightning_distill.distillers.terms import Term, TermSet
@@ -81,6 +81,8 @@ class DistillationCore(HoldsTeacher):
             check_weight("distillation_weight", distillation_weight)
         if class_dim == 0 or isinstance(class_dim, bool) or not isinstance(class_dim, int):
             raise ValueError(f"Expected `class_dim` to be a dimension after the batch's, but got {class_dim!r}.")
+        check_loss("student_loss", student_loss)
+        check_loss("distillation_loss", distillation_loss)
         self.class_dim = class_dim
         self.student = student
         self.teacher = teacher

@@ -31,7 +31,42 @@ def student_loss(loss: Callable[..., Tensor], logits: Tensor, target: Tensor) ->
         tensor(0.3133)
         >>> student_loss(nn.CrossEntropyLoss(), logits, torch.tensor([-100, -100]))
         tensor(0.)
+
+    Raises:
+        ValueError: If cross-entropy cannot take these labels; their range is looked at on a CPU only.
     """
+    try:
+        return _student_loss(loss, logits, target)
+    except (IndexError, RuntimeError) as error:
+        misfit = _misfit(logits, target, loss.ignore_index) if isinstance(loss, nn.CrossEntropyLoss) else ""
+        if misfit:
+            raise ValueError(misfit) from error
+        raise
+
+
+def _misfit(logits: Tensor, target: Tensor, ignored: int) -> str:
+    """What is wrong with labels that cross-entropy has refused; empty if it was something else."""
+    classes, shape = logits.shape[1], [logits.shape[0], *logits.shape[2:]]
+    wanted = f"class indices of shape {shape} from 0 to {classes - 1}, as torch.int64"
+    got = f"Expected `target` to hold {wanted}, but got {target.dtype} of shape {list(target.shape)}"
+    if target.shape == logits.shape and not target.is_floating_point():
+        return f"{got}. For one number per class: target.float(), or target.argmax(dim=1)"
+    if target.dtype not in (torch.int64, torch.uint8) and target.shape != logits.shape:
+        return f"{got}. Convert them: target.long()"
+    if list(target.shape) not in (shape, list(logits.shape)):
+        return f"{got}. Take away what is too much: target.squeeze(1)"
+    if target.device.type == "cpu" and not target.is_floating_point():
+        bad = target[((target < 0) | (target >= classes)) & (target != ignored)]
+        if len(bad):
+            found = sorted(set(bad.tolist()))[:5]
+            return (
+                f"Expected `target` to hold {wanted} ({ignored} for none), but got {', '.join(map(str, found))}. Give "
+                "the networks as many outputs as there are classes, or count the classes from 0."
+            )
+    return ""
+
+
+def _student_loss(loss: Callable[..., Tensor], logits: Tensor, target: Tensor) -> Tensor:
     if type(loss) is not nn.CrossEntropyLoss or loss.reduction != "mean":
         return loss(logits, as_target(loss, target, logits))
     # A module in half precision has its class weights in it, too; the logits have been lifted.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_distill.checks import at_least_fp32
 from lightning_distill.distillers.labels import take_rows
 from lightning_distill.schedules import is_scheduled, value_at
+from lightning_distill.types import describe
 
 NEEDS = ("target", "sample_ids", "mask", "progress", "student_logits", "teacher_logits")
 # A loss whose positional arguments carry these names gets them by position.
@@ -27,6 +28,20 @@ def loss_needs(loss: Callable[..., Any]) -> frozenset[str]:
     function = loss.forward if isinstance(loss, nn.Module) else loss
     parameters = list(inspect.signature(function).parameters.values())
     return frozenset(p.name for p in parameters[POSITIONAL:] if p.name in NEEDS)
+
+
+def check_loss(name: str, loss: Any) -> None:
+    """Raise unless ``loss`` is something to call with logits, or ``None``.
+
+    Raises:
+        TypeError: For a class, which would be made at every call, too.
+    """
+    if isinstance(loss, type):
+        raise TypeError(
+            f"Expected `{name}` to be a loss, but got the class {loss.__name__}. Make one: {loss.__name__}()"
+        )
+    if loss is not None and not callable(loss):
+        raise TypeError(f"Expected `{name}` to be a loss, a function or a module, but got {loss!r:.80}.")
 
 
 def call_loss(
@@ -65,6 +80,11 @@ def call_loss(
             return _zero(student)
         student, teacher, passed = (take_rows(part, rows) for part in (student, teacher, passed))
     result: Tensor = loss(student, teacher, **passed)
+    if not isinstance(result, Tensor) or result.ndim:
+        raise ValueError(
+            f"Expected {name} ({type(loss).__name__}) to return a scalar, but got {describe(result)}. "
+            "Take the mean over the samples: loss.mean()"
+        )
     return result
 
 

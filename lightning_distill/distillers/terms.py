@@ -85,6 +85,8 @@ class TermSet(nn.Module):
             TypeError: If a term is none, or holds something of the wrong type.
             ValueError: If a name, a path, a shape or an argument does not fit. The message names the term.
         """
+        if not isinstance(terms, Mapping):
+            raise TypeError(f"Expected `terms` to map names to Terms, but got a {type(terms).__name__}.")
         for name, term in terms.items():
             check_term(name, term)
         term_set = cls()

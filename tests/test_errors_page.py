@@ -12,7 +12,7 @@ from lightning_distill.pipeline.preflight import preflight
 from tests.configs import ROOT, TINY, planned
 
 PAGE = (ROOT / "docs" / "errors.md").read_text()
-TABLE = PAGE.partition("## Bad input")[2].partition("## During")[0]
+TABLE = PAGE.partition("## Bad input")[2].partition("\n## ")[0]
 ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in TABLE.splitlines() if " | `" in line]
 EXAMPLES = [re.findall(r"`([^`]+)`", row[2])[0] for row in ROWS]
 

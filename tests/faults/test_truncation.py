@@ -55,6 +55,8 @@ def follow(path: Path, folder: Path, good: Path) -> None:
         (folder / "metrics.json").unlink()
     elif path.name in ("header.json", "best.ckpt"):
         shutil.rmtree(path.parent)
+    elif path.name == "last.ckpt" and path.with_name("best.ckpt").exists():
+        shutil.copyfile(path.with_name("best.ckpt"), path)
     else:
         path.unlink()
 

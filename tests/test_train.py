@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,12 @@ def test_script__ctrl_c_and_resume(tmp_path: Path) -> None:
         "fsdp trainer.strategy._target_=tests.distillers.cpu_fsdp.CpuFSDP",
         "fsdp2",
         "fsdp2 +trainer.strategy.save_distributed_checkpoint=true",
+        pytest.param(
+            "ddp ~trainer.strategy +trainer.strategy._target_=tests.distillers.cpu_deepspeed.CpuDeepSpeed "
+            "+trainer.strategy.stage=2",
+            marks=pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed"),
+            id="deepspeed",
+        ),
     ],
 )
 def test_script__two_processes(engine: str, tmp_path: Path) -> None:
@@ -169,7 +176,7 @@ def test_script__two_processes(engine: str, tmp_path: Path) -> None:
         "debug=fast",
         "hydra.run.dir=run",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     del environment["HYDRA_FULL_ERROR"]
     command = [sys.executable, str(ROOT / "train.py"), *options]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -179,7 +186,7 @@ def test_script__two_processes(engine: str, tmp_path: Path) -> None:
     assert files(tmp_path) == [f"run/{name}" for name in files(tmp_path / "run")]
     for role in ("teacher", "baseline", "student"):
         best = tmp_path / f"run/checkpoints/{role}/best.ckpt"
-        assert best.is_dir() == ("distributed" in engine)
+        assert best.is_dir() == ("distributed" in engine or "Deep" in engine)
         best_weights, weights = read_state(best), load_file(tmp_path / f"run/{role}.safetensors")
         assert {f"student.{name}" for name in weights} == {name for name in best_weights if name.startswith("student.")}
         assert all(best_weights[f"student.{name}"].equal(value) for name, value in weights.items())

@@ -20,6 +20,8 @@ from lightning_distill.pipeline.stage import Stage
 from lightning_distill.pipeline.teacher import cache_file, make_teacher
 from lightning_distill.report.console import is_main_process
 from lightning_distill.report.folder import RunFolder
+from lightning_distill.sharded import check_shards as check_shards_in
+from lightning_distill.sharded import read_folder
 from lightning_distill.teachers import FrozenTeacher
 from lightning_distill.weights import misfits, not_finite, read_weights
 
@@ -128,7 +130,9 @@ def _try(made: Any) -> None:
 
 def check_checkpoint(path: Path, distiller: nn.Module) -> None:
     """Raise unless ``path`` is a checkpoint from which this distiller's training can go on."""
-    weights = read_weights(path)
+    if path.is_dir():
+        check_shards_in(path)
+    weights = read_folder(path) if path.is_dir() else read_weights(path)
     if path.suffix == ".safetensors":
         raise ValueError(
             f"Expected `ckpt_path` to be a Lightning checkpoint, which also holds the optimizer, but got {path}. "

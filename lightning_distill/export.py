@@ -157,7 +157,12 @@ def read_program(path: Path) -> Callable[[Any], Tensor]:
 
 
 def _read_onnx(path: Path) -> Callable[[Any], Tensor]:
-    session = onnx_runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    runtime = onnx_runtime()
+    try:
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # whatever the bytes of a file that is something else make the reader do
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(f"Expected {path} to be an ONNX program, but it cannot be read: {reason}") from None
     names = [node.name for node in session.get_inputs()]
 
     def run(inputs: Any) -> Tensor:

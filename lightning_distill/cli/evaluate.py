@@ -30,7 +30,13 @@ def cli() -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(USAGE)
         return 0 if arguments else 2
-    return answered(lambda: main(arguments))
+    return answered(lambda: main(arguments), _answer)
+
+
+def _answer(error: Exception) -> str:
+    from lightning_distill.cli.train import answer  # imported here, so that --help is answered at once
+
+    return answer(error)
 
 
 def main(arguments: list[str]) -> dict[str, object]:

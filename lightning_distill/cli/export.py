@@ -36,7 +36,13 @@ def cli() -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(USAGE)
         return 0 if arguments else 2
-    return answered(lambda: main(arguments))
+    return answered(lambda: main(arguments), _answer)
+
+
+def _answer(error: Exception) -> str:
+    from lightning_distill.cli.train import answer  # imported here, so that --help is answered at once
+
+    return answer(error)
 
 
 def main(arguments: list[str]) -> Path:
@@ -55,6 +61,8 @@ def main(arguments: list[str]) -> Path:
     target, int8 = Path(request.options["to"]), request.flag("int8")
     if int8 and target.suffix != ".onnx":
         raise ValueError(f"Expected `to` to end in .onnx where int8=true, but got {target}.")
+    if "calibration_samples" in request.options and not int8:
+        raise ValueError("Expected int8=true with `calibration_samples`: nothing else is calibrated.")
     plan = plan_of(request)
     student = load_student(plan, request.weights()).cpu()
     if int8:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_distill.build import build, plain_values
 from lightning_distill.checks import check_choice
@@ -19,7 +21,8 @@ from lightning_distill.report import RunFolder
 from lightning_distill.saved_config import add_newer_keys, read_config
 
 # What a run was started from and shows while it runs; nothing of it is needed to build its student again.
-UNUSED = ("ckpt_path", "resume", "student_checkpoint", "logger", "callbacks", "teacher_cache")
+STARTS = ("ckpt_path", "resume", "student_checkpoint")
+UNUSED = (*STARTS, "logger", "callbacks", "teacher_cache")
 
 
 @dataclass
@@ -82,6 +85,11 @@ def plan_of(request: Request) -> Plan:
         FileNotFoundError: If there is no such run.
         ValueError: If its config needs trust, an override is no key of it, or something cannot be built.
     """
+    for name in {override.lstrip("+").partition("=")[0] for override in request.overrides} & set(STARTS):
+        raise ValueError(
+            f"Expected no `{name}`, since nothing is trained here: the student's weights are those of run=FOLDER, or "
+            "weights=FILE."
+        )
     config = _saved(request) if "run" in request.options else _composed(request.overrides)
     with open_dict(config):
         for name in UNUSED:
@@ -103,7 +111,11 @@ def _saved(request: Request) -> DictConfig:
     config.output_dir = str(folder.path)
     for override in request.overrides:
         name, _, value = override.lstrip("+").partition("=")
-        OmegaConf.update(config, name, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
+        try:
+            read = OmegaConf.from_dotlist([f"value={value}"]).value
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            raise ValueError(f"Expected `{name}` to have a value that can be read, but got {value!r}.") from error
+        OmegaConf.update(config, name, read, force_add=True)
     return config
 
 

@@ -54,8 +54,8 @@ def answer(error: Exception) -> str:
 
     if isinstance(error, OSError) and error.filename is not None and not str(error).startswith("Expected"):
         return (
-            f"Expected a file or a folder that can be made and read, but got {error.filename}: {error.strerror}. A run "
-            "writes to hydra.run.dir=..., or goes on in resume=<its folder>"
+            f"Expected a file or a folder that can be made and read, but got {error.filename}: {error.strerror}. "
+            "Choose another: hydra.run.dir=... or resume=... for a run, to=... for a result"
         )
     if isinstance(error, InterpolationKeyError):
         return (

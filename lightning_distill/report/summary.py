@@ -161,6 +161,8 @@ def folders(arguments: Sequence[str]) -> list[Path]:
         if argument.startswith("-") or (given and name != "runs"):
             raise ValueError(f"Expected folders of runs, or runs=FOLDER, but got {argument!r}.")
         found += [Path(part) for part in (value if given else argument).split(",") if part]
+    if not found:
+        raise ValueError(f"Expected folders of runs, or runs=FOLDER, but got {' '.join(arguments)!r}.")
     missing = [path for path in found if not path.is_dir()]
     if missing:
         raise FileNotFoundError(f"Expected {missing[0]} to be a folder of runs, but there is no such folder.")

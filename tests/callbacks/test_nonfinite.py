@@ -287,3 +287,26 @@ def test_teacher__skip_leaves_its_steps_out_though_the_loss_is_finite(capsys: py
     assert "NaN or infinity in `teacher` for batch" in capsys.readouterr().out
     with pytest.raises(ValueError, match="Expected the teacher to return finite logits"):
         module.compute_losses((IMAGES, LABELS))  # nobody skips now
+
+
+# Together with what else changes weights or gradients.
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("nan", {"precision": "bf16-mixed", "gradient_clip_val": 1.0}),
+        ("inf", {"precision": "bf16-true"}),
+        ("gradient", {"precision": "64-true", "accumulate_grad_batches": 3}),
+    ],
+)
+@pytest.mark.parametrize("averaged", [False, True])
+def test_skip__keeps_weights_and_averages_finite(
+    kind: str, options: dict[str, Any], averaged: bool, tmp_path: Path
+) -> None:
+    counter, keeper = NonFinite("skip"), BestAndLast(tmp_path)
+    callbacks = [pl.callbacks.EMAWeightAveraging()] if averaged else []
+    module = fit(kind, *callbacks, counter, keeper, **options)
+    assert counter.skipped == 2
+    weights = torch.load(keeper.last, weights_only=True)["state_dict"]
+    assert all(bool(value.isfinite().all()) for value in (*weights.values(), *module.state_dict().values()))

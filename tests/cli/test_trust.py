@@ -6,14 +6,19 @@ import inspect
 import os
 import pkgutil
 import re
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
+import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 import lightning_distill
+from lightning_distill import Distiller
 from lightning_distill.cli import evaluate
 from lightning_distill.cli.trust import FUNCTIONS, check_trust, is_known, leaves
 from lightning_distill.saved_config import read_config, saved_config
@@ -162,3 +167,18 @@ def test_resume__another_users_run_needs_trust(whose: str, tmp_path: Path, monke
         resumed(folder)
     assert resumed(folder, trust_config=True).student["_target_"] == "os.mkdir"
     assert resumed(harmless).student["_target_"] == "torch.nn.Linear"
+
+
+def test_checkpoint__hyper_parameters_are_data(tmp_path: Path) -> None:
+    """What a checkpoint says that it was made with is passed on as values, or refused; nothing is built of it."""
+    module = Distiller(nn.Linear(4, 3), nn.Linear(4, 3))
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(tmp_path / "good.ckpt")
+    content = torch.load(tmp_path / "good.ckpt", weights_only=True)
+    harm = {"_target_": "os.mkdir", "path": str(tmp_path / "harm")}
+    for hostile, refused in ((harm, False), ({"alpha": harm}, True), ({"alpha": "${oc.env:HOME}"}, True)):
+        torch.save({**content, "hyper_parameters": hostile}, tmp_path / "bad.ckpt")
+        with pytest.raises(ValueError, match="`alpha` to be in") if refused else nullcontext():
+            Distiller.load_from_checkpoint(tmp_path / "bad.ckpt", student=nn.Linear(4, 3), weights_only=True)
+    assert not (tmp_path / "harm").exists()

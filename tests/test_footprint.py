@@ -17,7 +17,8 @@ KEPT_BY_LIBRARIES = {"XDG_CACHE_HOME/matplotlib"}
 # All stages with stored answers, figures, report and export; every command about the run; and a sweep.
 COMMANDS = """
 import os, sys
-os.umask(int(sys.argv[1], 8))
+umask, commands = sys.argv[1:]
+os.umask(int(umask, 8))
 from lightning_distill.cli import evaluate, export, report, train
 
 def call(command, *arguments):
@@ -26,7 +27,7 @@ def call(command, *arguments):
 
 tiny = ("debug=fast", "trainer=cpu", "callbacks.progress_bar=null")
 call(train, *tiny, "teacher=cached", "hydra.run.dir=run", "teacher_cache=kept", "logger=csv")
-if sys.argv[2] == "train":
+if commands == "train":
     sys.exit()
 call(evaluate, "run=run", "to=out/numbers.json")
 call(export, "run=run", "to=out/student.safetensors")

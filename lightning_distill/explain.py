@@ -30,7 +30,11 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
     if key is None:
         return "\n".join(part for part in (str(error), str(error.__cause__ or "")) if part)
     name, config = key.group(1), _config_without(key.group(1), overrides, folder)
-    if name in known_keys(config):
+    try:
+        known = name in known_keys(config)
+    except ValueError as other:  # another argument names something that cannot be imported
+        return str(other)
+    if known:
         typed = next((override for override in overrides if override.split("=")[0] == name), name)
         return f"The config key `{name}` exists but is not set so far. Put a plus before it to set it: +{typed}"
     return unknown_key(name, config)

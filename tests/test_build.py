@@ -104,6 +104,13 @@ def test_explain__option() -> None:
     )
 
 
+def test_explain__beside_something_that_cannot_be_imported() -> None:
+    typed = ["teacher_cache={_target_:torch.nm.Linear}", "data.sampler=-1"]
+    with pytest.raises(HydraException) as raised:
+        composed(*typed)
+    assert "Expected `teacher_cache._target_` to name something to import" in explain(raised.value, typed, CONF)
+
+
 def test_explain__grammar() -> None:
     with pytest.raises(HydraException) as raised:
         composed("alpha")

@@ -36,6 +36,8 @@ def freeze(model: nn.Module, paths: Sequence[str]) -> list[nn.Module]:
     """
     if isinstance(paths, str):
         raise TypeError(f"Expected `freeze` to be a list of module paths, but got a string. Write [{paths!r}].")
+    if not isinstance(paths, Sequence) or not all(isinstance(path, str) for path in paths):
+        raise TypeError(f"Expected `freeze` to be a list of module paths, but got {paths!r}.")
     modules = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
     parameters = dict(model.named_parameters(remove_duplicate=False))
     frozen: dict[str, nn.Module] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -101,7 +101,12 @@ def test_arguments__build_or_are_answered(
     examples = EXAMPLES if request.config.getoption("--kill-points") < 200 else 10 * EXAMPLES
 
     @settings(
-        derandomize=True, database=None, deadline=None, max_examples=examples, suppress_health_check=list(HealthCheck)
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=examples,
+        phases=[Phase.generate],  # what fails is short as it is, and making it shorter takes minutes
+        suppress_health_check=list(HealthCheck),
     )
     @given(st.lists(overrides(names), min_size=1, max_size=3))
     def try_one(typed: list[str]) -> None:

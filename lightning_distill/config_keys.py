@@ -48,6 +48,12 @@ GROUPS = (
 )
 # Groups whose choices go elsewhere: nothing of this name is in a composed config, but people mean them.
 CHOICES = ("augment", "loss", "student_loss", "mixing", "terms", "experiment", "debug", "sweep")
+# Groups that are not simply chosen, and keys below something that has to be added first: what to type.
+TO_TYPE = {
+    "terms": "Every term has a name in the distiller: +terms@distiller.terms.at=at adds conf/terms/at.yaml as `at`.",
+    "teacher/cache": "The teacher's answers are not stored so far: +teacher/cache=dense",
+    "teacher.cache": "The teacher's answers are not stored so far: +teacher/cache=dense, and then its keys",
+}
 # Under `teacher`: which weights to load, and whether they say what their images are.
 LOADING = ("submodule", "drop_head", "run", "run_role", "preprocessing")
 PLAIN_NODES: dict[str, tuple[str, ...]] = {
@@ -121,8 +127,23 @@ def unknown_key(full: str, config: Node) -> str:
         >>> unknown_key("alpa", {"alpha": 0.1})
         'Unknown config key `alpa`. Did you mean `alpha`?'
     """
+    how = how_to_type(full, config)
+    if how is not None:
+        return how
     near = nearest_key(full, config)
     return f"Unknown config key `{full}`." + (f" Did you mean `{near}`?" if near else "")
+
+
+def how_to_type(full: str, config: Node) -> str | None:
+    """What to type instead of ``full``, where no name that is like it helps.
+
+    Example:
+        >>> how_to_type("teacher.cache.view", {"teacher": {"checkpoint": None}})
+        "The teacher's answers are not stored so far: +teacher/cache=dense, and then its keys"
+    """
+    if _value(config.get("teacher"), "cache") is not None and full.startswith("teacher.cache"):
+        return None
+    return next((said for key, said in TO_TYPE.items() if full == key or full.startswith(f"{key}.")), None)
 
 
 def nearest_key(full: str, config: Node) -> str | None:

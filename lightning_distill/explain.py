@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_distill.config_keys import known_keys, unknown_key
+from lightning_distill.config_keys import how_to_type, known_keys, unknown_key
 
 
 def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
@@ -31,7 +31,7 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
         return "\n".join(part for part in (str(error), str(error.__cause__ or "")) if part)
     name, config = key.group(1), _config_without(key.group(1), overrides, folder)
     try:
-        known = name in known_keys(config)
+        known = name in known_keys(config) and how_to_type(name, config) is None
     except ValueError as other:  # another argument names something that cannot be imported
         return str(other)
     if known:

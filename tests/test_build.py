@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 
 from lightning_distill.build import build
-from lightning_distill.config_keys import arguments, check_keys, known_keys, locate, nearest_key
+from lightning_distill.config_keys import TO_TYPE, arguments, check_keys, known_keys, locate, nearest_key
 from lightning_distill.distillers import DeiTDistiller
 from lightning_distill.explain import explain
 from lightning_distill.pipeline.preflight import preflight
@@ -49,6 +49,9 @@ TYPED = {
         "The config key `trainer.precision` exists but is not set so far. Put a plus before it to set it: "
         "+trainer.precision=bf16-mixed"
     ),
+    "terms=hint": TO_TYPE["terms"],
+    "teacher/cache=dense": TO_TYPE["teacher/cache"],
+    "teacher.cache.view=clean": TO_TYPE["teacher.cache"],
 }
 UNFIT = {
     "alpha=1.5": "Expected `alpha` to be in [0, 1], but got 1.5.",
@@ -65,6 +68,7 @@ UNFIT = {
     "trainer.accelerator=abacus": "Could not build `trainer`: You selected an invalid accelerator name",
     "teacher.checkpoint=nowhere.pt": "Expected a checkpoint at nowhere.pt, but there is no such file.",
     "ckpt_path=nowhere.ckpt": "Expected a checkpoint at nowhere.ckpt, but there is no such file.",
+    "+terms=hint": "+terms@distiller.terms.at=at adds conf/terms/at.yaml",
     "+callbacks.mine.x=1": "Expected `callbacks.mine` to have a `_target_`",
     "+callbacks.mine=true": "Expected `callbacks.mine` to have a `_target_`, but got True. Set it to null",
     "+trainer.callbacks=[]": "Expected no `trainer.callbacks`: this argument is passed by the run itself.",

@@ -121,10 +121,11 @@ def _last(plan: Plan, role: str) -> Path | None:
 
 
 def _check_kept(folder: RunFolder, roles: frozenset[str]) -> None:
-    """Raise if the weights of a finished stage are gone or damaged."""
+    """Raise if the weights of a finished stage are gone or damaged, or its answers are, which the report reads."""
     for role in roles.intersection(ROLES):
         way_out = f"Delete {folder.metrics}: the finished stages are tested again, and their weights written anew."
         _check_whole(folder.weights(role), way_out, needed=True)
+        _check_whole(folder.predictions(role), way_out)
 
 
 def _check_whole(path: Path, way_out: str, needed: bool = False) -> None:

@@ -19,7 +19,8 @@ Test a saved student as its training did, and print every number beside the one 
   run=FOLDER          of a finished run: its config.yaml and student.safetensors
   weights=FILE        another student: .safetensors, or a program, .pt2 or .onnx, which runs on the CPU
   to=FILE.json        also write the numbers to a file
-  trust_config=true   build what config.yaml names even where that is not from a well-known package; run a .pt2
+  trust_config=true   build what config.yaml names even where that is not from a well-known package; run
+                      another user's .pt2
   key=value           a change to the config: trainer.accelerator=cpu data.batch_size=10
   --help              this text"""
 
@@ -46,14 +47,16 @@ def main(arguments: list[str]) -> dict[str, object]:
     from lightning_distill.files import replacing
     from lightning_distill.pipeline import evaluate
     from lightning_distill.report.console import say
+    from lightning_distill.saved_config import is_own
 
     quiet()
     request = Request.read(arguments, OPTIONS)
     weights = request.weights()
-    if weights.suffix == ".pt2" and not request.flag("trust_config"):
+    if weights.suffix == ".pt2" and not request.flag("trust_config") and weights.is_file() and not is_own(weights):
         raise ValueError(
-            f"Expected `weights` to name weights (.safetensors) or a program that cannot do harm (.onnx), but got "
-            f"{weights}: torch runs what such a file names. If you trust it: trust_config=true"
+            f"Expected `weights` to name weights (.safetensors), a program that cannot do harm (.onnx), or a .pt2 of "
+            f"your own, but {weights} is another user's: torch runs what such a file names. If you trust it: "
+            "trust_config=true"
         )
     if weights.suffix in (".pt2", ".onnx"):
         request.overrides.append("trainer.accelerator=cpu")

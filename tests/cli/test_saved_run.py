@@ -69,7 +69,7 @@ def test_evaluate__of_the_student_alone(run: Path, workplace: Path) -> None:
 @pytest.mark.parametrize("suffix", ["pt2", "onnx"])
 def test_evaluate__of_a_program(run: Path, suffix: str, workplace: Path) -> None:
     export.main([f"run={run}", f"to=student.{suffix}"])
-    found = evaluate.main([f"run={run}", f"weights=student.{suffix}", "trust_config=true"])
+    found = evaluate.main([f"run={run}", f"weights=student.{suffix}"])
     assert found == pytest.approx(trained(run), abs=1e-6)
 
 

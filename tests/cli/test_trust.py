@@ -137,8 +137,9 @@ def test_evaluate__a_config_of_aliases_is_not_expanded(tmp_path: Path) -> None:
         evaluate.main([f"run={tmp_path}"])
 
 
-def test_evaluate__a_program_of_torchs_needs_trust(tmp_path: Path) -> None:
+def test_evaluate__another_users_program_of_torchs_needs_trust(tmp_path: Path) -> None:
     (tmp_path / "student.pt2").write_bytes(b"")
+    (tmp_path / "student.pt2").chmod(0o666)  # anyone may have written it
     with pytest.raises(ValueError, match=r"torch runs what such a file names. If you trust it: trust_config=true"):
         evaluate.main([f"weights={tmp_path / 'student.pt2'}"])
 

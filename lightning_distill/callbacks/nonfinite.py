@@ -37,8 +37,8 @@ class NonFinite(pl.callbacks.Callback):
 
     All processes of a run decide alike, at the same step, and name the samples of those that had the fault. With
     ``16-mixed`` precision, gradients that are too large are the business of the loss scale, which leaves such steps out
-    by itself; there the losses count alone. A teacher that returns NaN is
-    an error in any case: see :class:`~lightning_distill.teachers.guard.FiniteGuard`.
+    by itself; there the losses count alone. A teacher that returns NaN is stopped at its answer, before this looks
+    (:class:`~lightning_distill.teachers.guard.FiniteGuard`); with ``"skip"`` its batches are left out like others.
 
     Args:
         on_nonfinite: ``"raise"``, or ``"skip"``: the optimizer, the network's buffers (BatchNorm's statistics) and the

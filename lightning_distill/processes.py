@@ -7,6 +7,16 @@ from typing import Any
 import torch.distributed as dist
 
 
+def leave() -> None:
+    """Part from the other processes of a run, when all its work is done.
+
+    Lightning does so for NCCL alone. The threads of gloo would go on until Python is taken down around them, which once
+    in a long while ends the process by an abort, and its run by that.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def from_all(own: Any) -> list[Any]:
     """Every process's value, in the order of ranks. All processes call this together.
 

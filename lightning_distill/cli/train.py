@@ -45,7 +45,12 @@ def cli() -> int:
     """Call :func:`main` and answer mistakes with one message. Returns the exit code."""
     _typed[:] = sys.argv[1:]
     sys.argv[1:] = typed(sys.argv[1:], CONF)
-    return answered(lambda: main(), answer)
+    code = answered(lambda: main(), answer)
+    if code == 0 and "torch.distributed" in sys.modules:
+        from lightning_distill.processes import leave
+
+        leave()  # not after a mistake: another process may be waiting for this one
+    return code
 
 
 def answer(error: Exception) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_distill.checks import check_choice
 from lightning_distill.export import SUFFIXES
@@ -90,5 +90,8 @@ def check_values(config: DictConfig) -> None:
         for name, (fits, said, way_out) in LENGTHS.items():
             if isinstance(node, DictConfig) and name in node and not fits(node[name]):
                 raise ValueError(f"Expected `{trainer}.{name}` to be {said}, but got {node[name]!r}. {way_out}.")
+    milestones = OmegaConf.select(config, "scheduler.milestones")
+    if milestones is not None and not (isinstance(milestones, ListConfig) and all(map(_whole(1), milestones))):
+        raise ValueError(f"Expected `scheduler.milestones` to be a list of epochs, [30,60], but got {milestones!r}.")
     if config.get("export") is not None:
         check_choice("export", Path(config.export).suffix, SUFFIXES)

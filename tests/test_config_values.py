@@ -48,6 +48,8 @@ from tests.configs import composed
         ("trainer.gradient_clip_val", -1, "to be a number of at least 0, but got -1. null clips nothing."),
         ("trainer.gradient_clip_val", float("nan"), "but got nan"),
         ("trainer.fast_dev_run", True, "to be left out, since it keeps no checkpoint, but got True. Use debug=fast."),
+        ("scheduler.milestones", "abc", "to be a list of epochs, [30,60], but got 'abc'"),
+        ("scheduler.milestones", [0.5, 3], "to be a list of epochs, [30,60], but got [0.5, 3]"),
         ("export", "student.xyz", "to be one of '.safetensors', '.pt2', '.onnx', but got '.xyz'"),
     ],
 )

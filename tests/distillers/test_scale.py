@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,6 @@ import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 
 from lightning_distill import DeiTDistiller, Distiller
 from lightning_distill.callbacks import BestAndLast, EpochCsv, SampleCount
@@ -27,6 +24,7 @@ from lightning_distill.distillers.sharding import check_shards
 from lightning_distill.losses import RKDLoss
 from lightning_distill.sharded import consolidate
 from lightning_distill.weights import load_weights
+from tests.ranks import in_two_processes
 
 SAMPLES = 24
 ADAM = partial(torch.optim.AdamW, lr=0.05)
@@ -243,19 +241,7 @@ def test_compile__with_taps_is_the_same_training() -> None:
         torch.testing.assert_close(compiled[name], value, rtol=1e-10, atol=1e-10)
 
 
-def sharded_rank(rank: int, port: int, folder: Path, shards: bool) -> None:
-    """One of two processes, as torchrun starts them."""
-    torch.set_num_threads(1)
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_RUN_ID": "test",
-        "GROUP_RANK": "0",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-    }
+def sharded_rank(rank: int, folder: Path, shards: bool) -> None:
     module = make("classic")
     strategy = ShardedStudent(save_distributed_checkpoint=shards)
     trainer = pl.Trainer(
@@ -269,10 +255,7 @@ def sharded_rank(rank: int, port: int, folder: Path, shards: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [False, True], ids=["file", "folder"])
 def test_fsdp2__shards_the_student_and_trains_as_one_process(tmp_path: Path, shards: bool) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    start_processes(sharded_rank, (port, tmp_path, shards), 2, start_method="fork")
+    in_two_processes(sharded_rank, tmp_path, shards)
     [one] = run("classic", 1, tmp_path / "one")
     assert torch.load(tmp_path / "local0.pt")["body.0.weight"] == [3, 4]  # half of its 6 rows
     last = tmp_path / "last.ckpt"

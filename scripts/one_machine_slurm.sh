@@ -29,7 +29,8 @@ ReturnToService=2
 # A job in "urgent" takes the place of one in "normal", which gets SIGTERM and a minute.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName=$(hostname -s) CPUs=$(nproc) State=UNKNOWN
+# OMP_NUM_THREADS would be the answer of nproc.
+NodeName=$(hostname -s) CPUs=$(env -u OMP_NUM_THREADS nproc) State=UNKNOWN
 PartitionName=normal Nodes=ALL Default=YES PriorityTier=1 GraceTime=60 State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 CONF

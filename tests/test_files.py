@@ -7,6 +7,7 @@ import os
 import resource
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """No file of more than 1000 bytes: what a full disk does to a process, without one."""
+    """No file of more than 1000 bytes: what a full disk does to a process, without one. Nor one that pytest writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_replacing__an_error_leaves_what_was_there(tmp_path: Path) -> None:
@@ -114,12 +117,14 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("writer", WRITERS)
 def test_full_disk__says_which_file_and_keeps_the_old_one(tmp_path: Path, writer: str) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OSError, match=r"Expected room on the disk for .*file, .* is unchanged\. Make room") as raised:
+    with (
+        pytest.raises(OSError, match=r"Expected room on the disk for .*file, .* is unchanged\. Make room") as raised,
+        small_files(),
+    ):
         WRITERS[writer](path)
     assert raised.value.errno == errno.ENOSPC
     assert path.read_text() == "old"

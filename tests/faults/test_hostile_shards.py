@@ -17,6 +17,9 @@ from torch.distributed.checkpoint.metadata import Metadata
 from lightning_distill.sharded import check_shards, consolidate, read_shards
 from lightning_distill.weights import read_weights
 
+# torch 2.7, of its own way to write shards.
+pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+
 DESCRIPTIONS = "torch.distributed.checkpoint.metadata"
 WEIGHTS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(3, dtype=torch.int64)}
 

@@ -55,6 +55,20 @@ LENGTHS: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     ),
     "fast_dev_run": (lambda value: value is False, "left out, since it keeps no checkpoint", "Use debug=fast"),
 }
+# The same of every key.
+UNSET = object()
+RULES: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    **dict.fromkeys(SWITCHES, (lambda value: value is None or isinstance(value, bool), "true or false", "")),
+    **dict.fromkeys(
+        SEEDS, (lambda value: _whole(0, None)(value) and (value or 0) <= MOST, f"a whole number from 0 to {MOST}", "")
+    ),
+    "scheduler.milestones": (
+        lambda value: value is None or (isinstance(value, ListConfig) and all(map(_whole(1), value))),
+        "a list of epochs, [30,60]",
+        "",
+    ),
+    **{f"{trainer}.{name}": rule for trainer in TRAINERS for name, rule in LENGTHS.items()},
+}
 
 
 def check_paths(config: DictConfig) -> None:
@@ -77,21 +91,9 @@ def check_values(config: DictConfig) -> None:
     Raises:
         ValueError: Names the key.
     """
-    for key in SWITCHES:
-        value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, bool):
-            raise ValueError(f"Expected `{key}` to be true or false, but got {value!r}.")
-    for key in SEEDS:
-        value = OmegaConf.select(config, key)
-        if value is not None and (not _whole(0)(value) or value > MOST):
-            raise ValueError(f"Expected `{key}` to be a whole number from 0 to {MOST}, but got {value!r}.")
-    for trainer in TRAINERS:
-        node = OmegaConf.select(config, trainer)
-        for name, (fits, said, way_out) in LENGTHS.items():
-            if isinstance(node, DictConfig) and name in node and not fits(node[name]):
-                raise ValueError(f"Expected `{trainer}.{name}` to be {said}, but got {node[name]!r}. {way_out}.")
-    milestones = OmegaConf.select(config, "scheduler.milestones")
-    if milestones is not None and not (isinstance(milestones, ListConfig) and all(map(_whole(1), milestones))):
-        raise ValueError(f"Expected `scheduler.milestones` to be a list of epochs, [30,60], but got {milestones!r}.")
+    for key, (fits, said, way_out) in RULES.items():
+        value = OmegaConf.select(config, key, default=UNSET)
+        if value is not UNSET and not fits(value):
+            raise ValueError(f"Expected `{key}` to be {said}, but got {value!r}.{f' {way_out}.' if way_out else ''}")
     if config.get("export") is not None:
         check_choice("export", Path(config.export).suffix, SUFFIXES)

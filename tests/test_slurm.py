@@ -103,7 +103,6 @@ def test_script__stopped_and_preempted_equals_an_uninterrupted_run(job: str, tmp
 
 
 def test_sweep__jobs_of_submitit(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=normal", "hydra.launcher.timeout_min=10"]
     options = [*SHORT, "trainer=cpu", "teacher=null", "seed=0,1", "hydra.sweep.dir=sweep"]
     command = [sys.executable, SCRIPT, "-m", *launcher, *options]

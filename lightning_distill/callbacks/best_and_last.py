@@ -188,7 +188,7 @@ class BestAndLast(pl.callbacks.Checkpoint):
                 trainer.save_checkpoint(part, weights_only=False)
                 if trainer.is_global_zero:
                     put(part, path)
-        except Exception:
+        except BaseException:  # as `replacing` does, for a name that several processes share
             remove(part)
             raise
         trainer.strategy.barrier("BestAndLast")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning_distill.cli.answers import answered
 from lightning_distill.cli.quiet import quiet
+from lightning_distill.cli.train import answer
 
 OPTIONS = ("run", "weights", "to", "trust_config")
 USAGE = """usage: lightning-distill-evaluate run=FOLDER [key=value ...]
@@ -31,13 +32,7 @@ def cli() -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(USAGE)
         return 0 if arguments else 2
-    return answered(lambda: main(arguments), _answer)
-
-
-def _answer(error: Exception) -> str:
-    from lightning_distill.cli.train import answer  # imported here, so that --help is answered at once
-
-    return answer(error)
+    return answered(lambda: main(arguments), answer)
 
 
 def main(arguments: list[str]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_distill.cli.answers import answered
 from lightning_distill.cli.quiet import quiet
+from lightning_distill.cli.train import answer
 
 if TYPE_CHECKING:
     from lightning_distill.pipeline import Plan
@@ -36,13 +37,7 @@ def cli() -> int:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(USAGE)
         return 0 if arguments else 2
-    return answered(lambda: main(arguments), _answer)
-
-
-def _answer(error: Exception) -> str:
-    from lightning_distill.cli.train import answer  # imported here, so that --help is answered at once
-
-    return answer(error)
+    return answered(lambda: main(arguments), answer)
 
 
 def main(arguments: list[str]) -> Path:
